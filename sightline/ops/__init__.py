@@ -1,0 +1,6 @@
+"""What is computed: six attention ops on plain tensors. Knows no modules, models or files; needs torch alone."""
+
+from sightline.ops.dispatch import use_backend
+from sightline.ops.local_attention import local_attention
+
+__all__ = ["local_attention", "use_backend"]

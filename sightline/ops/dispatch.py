@@ -1,0 +1,50 @@
+"""Choose a backend. A named one runs or raises; "auto" takes the first that has no objection.
+
+A backend is a module with two functions of the op's own signature: `run(...) -> Tensor`, and `objection(...) -> str | None`,
+a sentence that says why it can not run these operands (None: it can). An op lists its backends in a literal dict, fastest
+first, the reference last; a dict of modules and one plain global pass through `torch.compile(fullgraph=True)`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+from torch import Tensor
+
+AUTO = "auto"
+_preferred = AUTO
+
+
+def choose(
+    op: str, backends: Mapping[str, ModuleType], name: str, *operands: Any, **options: Any
+) -> Callable[..., Tensor]:
+    """Return the `run` function of the backend `name` for these operands.
+
+    Raises:
+        ValueError: no backend has that name.
+        NotImplementedError: the named backend objects to these operands; the message quotes its objection.
+    """
+    wanted = _preferred if name == AUTO else name
+    if wanted == AUTO:
+        for module in backends.values():
+            if module.objection(*operands, **options) is None:
+                return module.run
+        raise NotImplementedError(f"no backend of {op} can run these operands; its reference takes any float tensors")
+    if wanted not in backends:
+        raise ValueError(f"{op} has no backend {wanted!r}; it has: auto, {', '.join(backends)}")
+    objection = backends[wanted].objection(*operands, **options)
+    if objection is not None:
+        raise NotImplementedError(f"backend {wanted!r} of {op}: {objection}")
+    return backends[wanted].run
+
+
+@contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """Within the context, every op called with backend="auto" uses the backend `name` (it runs or raises)."""
+    global _preferred
+    before, _preferred = _preferred, name
+    try:
+        yield
+    finally:
+        _preferred = before

@@ -1,0 +1,22 @@
+"""The dtype rule of all references: compute in float32 or wider, return the query's dtype."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+
+
+def widen(*tensors: Tensor | None) -> list[Tensor | None]:
+    """Cast the given tensors (None stays None) to their common float dtype, float32 at least."""
+    dtype = torch.float32
+    for tensor in tensors:
+        if tensor is not None:
+            dtype = torch.promote_types(dtype, tensor.dtype)
+    return [None if tensor is None else tensor.to(dtype) for tensor in tensors]
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """A context in which autocast leaves our widened operands alone; free when autocast is off."""
+    if torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
