@@ -1,12 +1,13 @@
 """The dtype rule of all references: compute in float32 or wider, return the query's dtype."""
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
 
 
-def widen(*tensors: Tensor | None) -> list[Tensor | None]:
+def widen(*tensors: Tensor | None) -> list[Any]:
     """Cast the given tensors (None stays None) to their common float dtype, float32 at least."""
     dtype = torch.float32
     for tensor in tensors:

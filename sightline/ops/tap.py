@@ -15,7 +15,7 @@ from sightline.ops.support import Support
 
 @dataclass(frozen=True)
 class Cost:
-    """Cost of one call, as exact integers: multiply-adds, bytes read and written once, attention weights a dense evaluation stores."""
+    """Cost of one call, exact integers: multiply-adds, bytes read and written once, attention weights a dense evaluation stores."""
 
     macs: int
     bytes_moved: int
