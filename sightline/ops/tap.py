@@ -47,16 +47,22 @@ class Tap(nn.Module):
         self.support = support
         self.options = options
 
-    def forward(self, *operands: Tensor | None, **grid: Any) -> Tensor:
-        return self.op.run(*operands, **grid, **self.options)
+    def forward(self, *operands: Tensor | None, grid: tuple[int, int] | None = None) -> Tensor:
+        """Run the op. `grid`, rows and columns of the tokens, is handed to it by layers whose operands do not show them."""
+        return self.op.run(*operands, **self._with(grid))
 
-    def weights(self, *operands: Tensor | None, queries: Tensor | None = None, **grid: Any) -> Tensor:
+    def weights(
+        self, *operands: Tensor | None, queries: Tensor | None = None, grid: tuple[int, int] | None = None
+    ) -> Tensor:
         """Attention weights (B, G, Q, S) of the flat queries (Q,); of all queries when None."""
-        return self.op.weights(*operands, queries=queries, **grid, **self.options)
+        return self.op.weights(*operands, queries=queries, **self._with(grid))
 
-    def cost(self, *operands: Tensor | None, **grid: Any) -> Cost:
+    def cost(self, *operands: Tensor | None, grid: tuple[int, int] | None = None) -> Cost:
         """Closed-form cost for operands of these shapes and dtype (meta tensors do)."""
-        return self.op.cost(*operands, **grid, **self.options)
+        return self.op.cost(*operands, **self._with(grid))
+
+    def _with(self, grid: tuple[int, int] | None) -> dict[str, Any]:
+        return self.options if grid is None else self.options | {"grid": grid}
 
     def extra_repr(self) -> str:
         options = ", ".join(f"{key}={value!r}" for key, value in self.options.items())
