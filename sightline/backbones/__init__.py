@@ -1,0 +1,36 @@
+"""The nets, registered in timm's registry: `create_model` by name, `list_models` by pattern or family."""
+
+from difflib import get_close_matches
+from typing import Any
+
+import timm
+from torch import nn
+
+from sightline.backbones import mini, patch_transformer, san_net  # noqa: F401 (importing registers their nets)
+from sightline.backbones.catalogue import FAMILIES, MODELS, Family, family_of, list_models
+
+__all__ = ["FAMILIES", "MODELS", "Family", "create_model", "family_of", "list_models"]
+
+
+def create_model(name: str, **options: Any) -> nn.Module:
+    """Build a net by name, with random weights: one of sightline's, or any that timm knows.
+
+    Args:
+        name: see `list_models()`; timm's names work too.
+        options: of the net: num_classes, in_chans, img_size, drop_rate, drop_path_rate, features_only, ... An img_size is
+            left out for nets of timm's that take any size and therefore no such option.
+
+    Raises:
+        ValueError: nobody knows the name; the message offers the closest.
+    """
+    if not timm.is_model(name):
+        close = get_close_matches(name, list_models(), n=3, cutoff=0.4) or list_models()
+        raise ValueError(f"there is no model {name!r}; did you mean {', '.join(close)}?")
+    if name not in MODELS and not _fixed_size(name):
+        options.pop("img_size", None)
+    return timm.create_model(name, **options)
+
+
+def _fixed_size(name: str) -> bool:
+    config = timm.get_pretrained_cfg(name)
+    return config is not None and config.fixed_input_size

@@ -1,0 +1,62 @@
+"""The command's frame: its verbs, its errors, its exit codes.
+
+Exit codes: 0 done; 1 the work failed (the message says why and what to do); 2 the command line is wrong; 130 interrupted.
+"""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from sightline import __version__
+
+app = typer.Typer(
+    help="Attention for image recognition: train, compare and look at eight systems.",
+    epilog="Start with: sightline demo",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sightline {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def fail(message: str) -> typer.Exit:
+    """Print an error to stderr; raise what it returns to end with exit code 1."""
+    typer.secho(f"Error: {message}", fg="red", err=True)
+    return typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command; expected errors become one clear sentence, not a traceback (set SIGHTLINE_TRACEBACK=1 to see it)."""
+    from sightline.cli import verbs  # noqa: F401 (importing attaches the verbs)
+
+    try:
+        app()
+    except KeyboardInterrupt:
+        typer.secho("Interrupted. What had finished is kept; the same command continues.", err=True)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output (head, less) has gone: no error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except (ValueError, OSError, RuntimeError, KeyError) as error:
+        if os.environ.get("SIGHTLINE_TRACEBACK"):
+            raise
+        message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+        typer.secho(f"Error: {message or type(error).__name__}", fg="red", err=True)
+        sys.exit(1)
