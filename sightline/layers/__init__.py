@@ -1,5 +1,8 @@
 """The papers' layers as modules, one file a paper; needs torch alone."""
 
+from sightline.layers.aa_conv import AttentionAugmentedConv2d
+from sightline.layers.multi_head import MultiHeadSelfAttention
+from sightline.layers.patch_embed import PatchEmbed
 from sightline.layers.sasa import StandAloneSelfAttention2d
 
-__all__ = ["StandAloneSelfAttention2d"]
+__all__ = ["AttentionAugmentedConv2d", "MultiHeadSelfAttention", "PatchEmbed", "StandAloneSelfAttention2d"]

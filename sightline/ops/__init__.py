@@ -1,6 +1,7 @@
 """What is computed: six attention ops on plain tensors. Knows no modules, models or files; needs torch alone."""
 
 from sightline.ops.dispatch import use_backend
+from sightline.ops.global_attention import global_attention
 from sightline.ops.local_attention import local_attention
 
-__all__ = ["local_attention", "use_backend"]
+__all__ = ["global_attention", "local_attention", "use_backend"]

@@ -1,0 +1,86 @@
+"""Patch embedding (ViT, DeiT): an image as words, one linear map of every P x P patch, behind a backbone when hybrid.
+
+    token[r, c] = E flatten(x[r*P : (r+1)*P, c*P : (c+1)*P]) + b          a convolution with kernel = stride = P
+
+Source: Dosovitskiy et al. 2021, arXiv 2010.11929, section 3.1, eq. 1, "Hybrid Architecture"; names are those of timm's.
+Ours:   a size P does not divide: "pad" adds zeros below and right, so that every pixel is in a patch (the papers are silent);
+        "drop" leaves the remainder out, as the VALID convolution of Google's code does.
+Legend: B batch, C image channels, D token channels, H W rows and columns of the image, P patch side, h w those of the tokens.
+"""
+
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+BORDERS = ("pad", "drop")
+
+
+class Backbone(Protocol):
+    """What may stand before the patches of a hybrid."""
+
+    channels: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Image (B, C, H, W) to feature map (B, channels, H', W')."""
+        ...
+
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of the feature map of a height x width image."""
+        ...
+
+
+class PatchEmbed(nn.Module):
+    """Image (B, C, H, W) to tokens (B, h*w, D), row by row, and their grid (h, w); any H x W that holds one patch.
+
+    Args:
+        in_chans: C.
+        dim: D.
+        patch_size: P.
+        border: "pad" or "drop", for a size P does not divide.
+        bias: bias b.
+        backbone: module whose feature map is cut into patches instead of the image (hybrid).
+
+    Raises:
+        ValueError: an unknown border.
+    """
+
+    def __init__(
+        self,
+        in_chans: int,
+        dim: int,
+        patch_size: int,
+        border: str = "pad",
+        bias: bool = True,
+        backbone: Backbone | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        if border not in BORDERS:
+            raise ValueError(f"border must be one of {', '.join(BORDERS)}; got {border!r}")
+        self.patch_size = patch_size
+        self.border = border
+        self.backbone = backbone
+        channels = in_chans if backbone is None else backbone.channels
+        self.proj = nn.Conv2d(channels, dim, patch_size, patch_size, bias=bias, device=device, dtype=dtype)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        x = x if self.backbone is None else self.backbone(x)
+        if self.border == "pad":
+            x = F.pad(x, (0, -x.shape[3] % self.patch_size, 0, -x.shape[2] % self.patch_size))
+        elif min(x.shape[2:]) < self.patch_size:
+            raise ValueError(
+                f"border 'drop' needs at least one whole patch of {self.patch_size} x {self.patch_size}; "
+                f"got {x.shape[2]} x {x.shape[3]}"
+            )
+        patches = self.proj(x)  # B, D, h, w
+        return patches.flatten(2).transpose(1, 2), (patches.shape[2], patches.shape[3])
+
+    def grid_of(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of the tokens of a height x width image."""
+        if self.backbone is not None:
+            height, width = self.backbone.output_size(height, width)
+        rest = self.patch_size - 1 if self.border == "pad" else 0
+        return (height + rest) // self.patch_size, (width + rest) // self.patch_size
