@@ -3,6 +3,14 @@
 from sightline.layers.aa_conv import AttentionAugmentedConv2d
 from sightline.layers.multi_head import MultiHeadSelfAttention
 from sightline.layers.patch_embed import PatchEmbed
+from sightline.layers.san import PairwiseSelfAttention2d, PatchwiseSelfAttention2d
 from sightline.layers.sasa import StandAloneSelfAttention2d
 
-__all__ = ["AttentionAugmentedConv2d", "MultiHeadSelfAttention", "PatchEmbed", "StandAloneSelfAttention2d"]
+__all__ = [
+    "AttentionAugmentedConv2d",
+    "MultiHeadSelfAttention",
+    "PairwiseSelfAttention2d",
+    "PatchEmbed",
+    "PatchwiseSelfAttention2d",
+    "StandAloneSelfAttention2d",
+]

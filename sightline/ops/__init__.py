@@ -3,5 +3,13 @@
 from sightline.ops.dispatch import use_backend
 from sightline.ops.global_attention import global_attention
 from sightline.ops.local_attention import local_attention
+from sightline.ops.vector_attention import pairwise_relation, patchwise_relation, vector_attention
 
-__all__ = ["global_attention", "local_attention", "use_backend"]
+__all__ = [
+    "global_attention",
+    "local_attention",
+    "pairwise_relation",
+    "patchwise_relation",
+    "use_backend",
+    "vector_attention",
+]

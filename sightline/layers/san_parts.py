@@ -1,0 +1,68 @@
+"""What SAN's two layers share: the mapping gamma, pixel coordinates, the channel plan.
+
+Legend: C in_channels, F out_channels, D rel_channels, G = F / share weight groups, H W rows and columns.
+"""
+
+from collections import OrderedDict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sightline.ops.window import check_window
+
+
+def weight_mapping(
+    in_channels: int,
+    hidden: int,
+    out_channels: int,
+    depth: int = 2,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> nn.Sequential:
+    """Gamma: (batch norm, ReLU, 1 x 1 convolution) `depth` times, the last convolution alone with a bias."""
+    if depth < 1:
+        raise ValueError(f"mapping_depth must be at least 1; got {depth}")
+    widths = [in_channels, *[hidden] * (depth - 1), out_channels]
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for step in range(1, depth + 1):
+        before, after = widths[step - 1], widths[step]
+        layers[f"norm{step}"] = nn.BatchNorm2d(before, device=device, dtype=dtype)
+        layers[f"act{step}"] = nn.ReLU(inplace=True)
+        layers[f"linear{step}"] = nn.Conv2d(before, after, 1, bias=step == depth, device=device, dtype=dtype)
+    return nn.Sequential(layers)
+
+
+def coordinates(height: int, width: int, like: Tensor) -> Tensor:
+    """Column (channel 0) and row (channel 1) of every pixel, from -1 to 1: (1, 2, H, W), of like's device and dtype."""
+    cols = torch.linspace(-1, 1, width, device=like.device, dtype=like.dtype)
+    rows = torch.linspace(-1, 1, height, device=like.device, dtype=like.dtype)
+    return torch.stack([cols.expand(height, -1), rows[:, None].expand(-1, width)]).unsqueeze(0)
+
+
+def centres(x: Tensor, stride: int) -> Tensor:
+    """The pixels at which windows are centred, one per output position."""
+    return x[:, :, ::stride, ::stride] if stride > 1 else x
+
+
+def channel_plan(
+    in_channels: int, out_channels: int | None, rel_channels: int | None, share: int | None
+) -> tuple[int, int, int]:
+    """Complete and check the channel counts: (F, D, G)."""
+    out_channels = in_channels if out_channels is None else out_channels
+    rel_channels = max(out_channels // 4, 1) if rel_channels is None else rel_channels
+    if share is None:
+        share = next(size for size in range(min(8, out_channels), 0, -1) if out_channels % size == 0)
+    if share < 1 or out_channels % share:
+        raise ValueError(f"share must divide out_channels; got share={share}, out_channels={out_channels}")
+    return out_channels, rel_channels, out_channels // share
+
+
+def window_geometry(
+    kernel_size: int, stride: int, dilation: int, border: str, borders: tuple[str, ...]
+) -> dict[str, Any]:
+    """The window's options as the relation and the op take them; checked here, so that a mistake shows when the layer is made."""
+    check_window("vector self-attention", kernel_size, stride, dilation)
+    if border not in borders:
+        raise ValueError(f"border must be one of {', '.join(borders)}; got {border!r}")
+    return {"kernel_size": kernel_size, "stride": stride, "dilation": dilation, "border": border}
