@@ -1,5 +1,5 @@
 """All verbs, in the order `sightline --help` shows them; importing one attaches it to the command."""
 
-from sightline.cli import cost, doctor, models
+from sightline.cli import demo, models, train, evaluate, predict, compare, report, cost, doctor  # noqa: I001 (order of the help)
 
-__all__ = ["cost", "doctor", "models"]
+__all__ = ["compare", "cost", "demo", "doctor", "evaluate", "models", "predict", "report", "train"]

@@ -1,0 +1,91 @@
+"""`sightline predict`: classes of your pictures."""
+
+import glob
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sightline.cli.app import app
+from sightline.cli.output import Format, show
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"}
+BATCH = 64
+
+
+@app.command(
+    epilog="Examples: `sightline predict --run runs/vit_mini photo.jpg` · "
+    "`sightline predict --run runs/vit_mini photos/ 'more/*.png' --top 3 --format csv`"
+)
+def predict(
+    pictures: Annotated[list[str], typer.Argument(help="Files, folders (searched through) or glob patterns.")],
+    run: Annotated[Path, typer.Option(help="Run folder of a trained net.")],
+    top: Annotated[int, typer.Option(min=1, help="How many classes to name a picture.")] = 1,
+    output: Annotated[Format, typer.Option("--format", help="table, json or csv.")] = Format.TABLE,
+) -> None:
+    """Classify pictures of any kind and size: the most probable classes of each.
+
+    A file that can not be read is named and skipped; then the exit code is 1, after all others were classified.
+    """
+    from sightline.data import UnreadableImage, fit_image, open_image
+    from sightline.evaluate import load_run
+
+    files = _files(pictures)
+    model, meta = load_run(run)
+    rows: list[dict[str, Any]] = []
+    unreadable = 0
+    batch: list[tuple[str, Tensor]] = []
+    for position, file in enumerate(files, 1):
+        try:
+            batch.append((str(file), fit_image(open_image(file), meta.image_size)))
+        except UnreadableImage as problem:
+            unreadable += 1
+            typer.secho(f"Skipped: {problem}", fg="yellow", err=True)
+        if batch and (len(batch) == BATCH or position == len(files)):
+            rows += _classify(model, meta, batch, top)
+            batch = []
+    if output is Format.TABLE:
+        rows = [row | {"probability": f"{row['probability']:.1%}"} for row in rows]
+    if rows:
+        show(rows, output, right=("rank", "probability"))
+    if unreadable:
+        typer.secho(f"{unreadable} of {len(files)} files could not be read", fg="yellow", err=True)
+        raise typer.Exit(1)
+
+
+def _files(given: list[str]) -> list[Path]:
+    found: list[Path] = []
+    for one in given:
+        path = Path(one)
+        if path.is_dir():
+            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+            if not inside:
+                raise ValueError(f"no picture lies in the folder {one}")
+            found += inside
+        elif path.exists() or not glob.has_magic(one):
+            found.append(path)  # a missing file is named like any other that can not be read
+        else:
+            matched = [Path(match) for match in sorted(glob.glob(one, recursive=True)) if Path(match).is_file()]
+            if not matched:
+                raise ValueError(f"no file matches {one!r}")
+            found += matched
+    return list(dict.fromkeys(found))
+
+
+def _classify(model: Any, meta: Any, batch: list[tuple[str, "Tensor"]], top: int) -> list[dict[str, Any]]:
+    import torch
+
+    from sightline.data import normalise
+
+    images = torch.stack([image for _, image in batch])
+    with torch.inference_mode():
+        probability = model(normalise(images, meta.mean, meta.std)).float().softmax(1)
+    values, classes = probability.topk(min(top, probability.shape[1]), dim=1)
+    rows = []
+    for (name, _), value, index in zip(batch, values.tolist(), classes.tolist(), strict=True):
+        for rank, (share, label) in enumerate(zip(value, index, strict=True), 1):
+            rows.append({"file": name, "rank": rank, "class": meta.classes[label], "probability": round(share, 4)})
+    return rows

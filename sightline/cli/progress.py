@@ -1,0 +1,85 @@
+"""One progress display with time left for a training or a comparison; plain lines when the output is piped."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from sightline.compare import Progress as Comparison
+    from sightline.train import TrainingProgress
+
+
+class Display:
+    """Bars on a terminal, one line an epoch or a run elsewhere; everything goes to stderr, results alone to stdout."""
+
+    def __init__(self, runs: int) -> None:
+        self.console = Console(stderr=True, highlight=False)
+        self.live = self.console.is_terminal
+        self.bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(compact=True),
+            console=self.console,
+            disable=not self.live,
+        )
+        self.all: TaskID | None = self.bars.add_task("all", total=runs * 1000, note="") if runs > 1 else None
+        self.one: TaskID | None = None
+        self.last_epoch, self.started = -1, time.monotonic()
+
+    def training(self, progress: "TrainingProgress", name: str = "") -> None:
+        """Show a training's progress."""
+        total = progress.epochs * progress.steps
+        done = min(progress.epoch * progress.steps + progress.step, total)
+        note = f"loss {progress.train_loss:.3f}"
+        if progress.val_accuracy is not None:
+            note += f", validation {progress.val_accuracy:.1%}"
+        if self.one is None:
+            self.one = self.bars.add_task(name or "training", total=total, note=note)
+        self.bars.update(self.one, completed=done, total=total, note=note, description=name or "training")
+        if not self.live and not name and progress.epoch != self.last_epoch:
+            self.last_epoch = progress.epoch
+            typer.echo(f"epoch {progress.epoch + 1}/{progress.epochs}: {note}", err=True)
+
+    def comparison(self, progress: "Comparison") -> None:
+        """Show a comparison's progress."""
+        label = f"{progress.run.model} (seed {progress.run.seed})"
+        share = 0.0
+        if progress.training is None:
+            if self.one is not None:
+                self.bars.remove_task(self.one)
+                self.one = None
+            words = {"new": "training", "begun": "continuing", "finished": "reusing the finished run"}
+            if not self.live:
+                elapsed = time.monotonic() - self.started
+                typer.echo(
+                    f"[{progress.position + 1}/{progress.total}] {label}: {words[progress.state]} ({elapsed:.0f} s so far)",
+                    err=True,
+                )
+            elif progress.state == "finished":
+                self.console.print(f"{label}: reusing the finished run")
+        else:
+            training = progress.training
+            share = (training.epoch * training.steps + training.step) / max(training.epochs * training.steps, 1)
+            self.training(training, label)
+        if self.all is not None:
+            note = f"net {progress.position + 1} of {progress.total}"
+            self.bars.update(
+                self.all, completed=1000 * (progress.position + min(share, 1.0)), description="all", note=note
+            )
+
+
+@contextmanager
+def display(runs: int = 1) -> Iterator[Display]:
+    """A display for that many runs."""
+    shown = Display(runs)
+    with shown.bars:
+        yield shown

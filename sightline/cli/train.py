@@ -1,0 +1,50 @@
+"""`sightline train`: one net on your images."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sightline.cli.app import app
+
+
+@app.command(
+    epilog="Examples: `sightline train --model sasa_resnet_mini --data photos/` · "
+    "`sightline train --model vit_mini --data cifar10/ --recipe cifar10 --set epochs=30 --out runs/vit` · "
+    "`sightline train --out runs/vit --resume`"
+)
+def train(
+    model: Annotated[str | None, typer.Option(help="A model's name; `sightline models` lists them.")] = None,
+    data: Annotated[str | None, typer.Option(help="Class-per-folder directory, parquet file or folder, or `digits`.")] = None,
+    recipe: Annotated[str, typer.Option(help="Recipe to start from.")] = "mini",
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Change a field of the recipe: key=value.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; runs/MODEL if not given.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out from its last checkpoint.")] = False,
+    finetune: Annotated[Path | None, typer.Option(help="Start from these weights; the head may differ.")] = None,
+) -> None:
+    """Train a net and evaluate it once on the test images; the run folder holds everything.
+
+    An interrupted run continues with --resume and ends with the weights it would have had.
+    """
+    from sightline import recipes
+    from sightline.cli.loading import load
+    from sightline.cli.progress import display
+    from sightline.runs import RunFolder
+    from sightline.train import train as run
+
+    if resume and out is not None and RunFolder(out).exists():
+        recorded = RunFolder(out).read("recipe")
+        model = model or recorded["model"]["name"]
+        data = data or recorded["data"]["source"]
+        known = {key: tuple(v) if isinstance(v, list) else v for key, v in recorded["recipe"].items()}
+        chosen = recipes.override(recipes.Recipe(**known), set_ or [])
+    else:
+        chosen = recipes.override(recipes.get(recipe), set_ or [])
+    if model is None or data is None:
+        raise typer.BadParameter("name a net with --model and images with --data")
+    folder = out if out is not None else Path("runs") / model
+    splits = load(data, chosen)
+    with display() as shown:
+        metrics = run(chosen, model, splits, folder, resume=resume, finetune=finetune, progress=shown.training)
+    test = metrics["test"]
+    typer.echo(f"{model}: test accuracy {test['accuracy']:.2%} on {test['n']} images; run folder {folder}")
