@@ -1,13 +1,17 @@
 """What is computed: six attention ops on plain tensors. Knows no modules, models or files; needs torch alone."""
 
+from sightline.ops.criss_cross_attention import criss_cross_attention
 from sightline.ops.dispatch import use_backend
 from sightline.ops.global_attention import global_attention
 from sightline.ops.local_attention import local_attention
+from sightline.ops.pairwise_attention import pairwise_attention
 from sightline.ops.vector_attention import pairwise_relation, patchwise_relation, vector_attention
 
 __all__ = [
+    "criss_cross_attention",
     "global_attention",
     "local_attention",
+    "pairwise_attention",
     "pairwise_relation",
     "patchwise_relation",
     "use_backend",

@@ -57,7 +57,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Global:
-    """Every key (non-local, AA, ViT, DeiT). Keys may be pooled: one key per key_stride rows and columns, remainder dropped."""
+    """Every key (non-local, AA, ViT, DeiT). Pooled keys: one per key_stride rows and columns, remainder dropped, at least one."""
 
     prefix: int = 0
     key_stride: tuple[int, int] = (1, 1)
@@ -66,7 +66,7 @@ class Global:
         return height, width
 
     def key_grid(self, height: int, width: int) -> tuple[int, int]:
-        return height // self.key_stride[0], width // self.key_stride[1]
+        return max(height // self.key_stride[0], 1), max(width // self.key_stride[1], 1)
 
     def targets(self, height: int, width: int, queries: Tensor) -> Tensor:
         rows, cols = self.key_grid(height, width)
