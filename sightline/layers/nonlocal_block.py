@@ -26,16 +26,18 @@ POOL = ("after", "before")
 
 
 class _NonLocalBlock(nn.Module):
-    """The block in any number of dimensions; a subclass names the convolution, normalisation and pooling of its own."""
+    """The block in any number of dimensions; a subclass names its convolution, normalisation and pooling.
+
+    `window` is what one pooled key covers; `key_stride` the same in rows and columns, where a sequence is a single row and a
+    video is seen frame by frame.
+    """
 
     convolution: ClassVar[type[nn.Module]]
     normalisation: ClassVar[type[nn.Module]]
     max_pool: ClassVar[Callable[..., Tensor]]
     axes: ClassVar[str]
-    window: ClassVar[tuple[int, ...]]  # positions that one pooled key covers
-    key_stride: ClassVar[
-        tuple[int, int]
-    ]  # the same in rows and columns; a sequence is one row, a video is seen frame by frame
+    window: ClassVar[tuple[int, ...]]
+    key_stride: ClassVar[tuple[int, int]]
 
     def __init__(
         self,
