@@ -1,0 +1,56 @@
+"""ViT and DeiT by name: each net is one line of data.
+
+The small nets, for images of 8 to 64 pixels, cut the image into 8 x 8 patches.
+Ours:   all of the small ones; the papers have no nets of this size. Both take the erf GELU, start and sizes of `TransformerConfig`.
+"""
+
+from typing import Any
+
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+
+from sightline.backbones.transformer_config import TransformerConfig
+from sightline.backbones.transformer_net import PatchTransformer
+
+CONFIGS: dict[str, TransformerConfig] = {
+    "vit_mini": TransformerConfig(96, 5, 4, patches_across=8),
+    "deit_mini_distilled": TransformerConfig(96, 5, 4, patches_across=8, distilled=True),
+}
+
+default_cfgs = generate_default_cfgs(
+    {
+        name: {
+            "input_size": (3, 32, 32),
+            "fixed_input_size": False,
+            "mean": (0.5, 0.5, 0.5),
+            "std": (0.25, 0.25, 0.25),
+            "first_conv": "patch_embed.proj",
+            "classifier": ("head", "head_dist") if config.distilled else "head",
+            "license": "apache-2.0",
+        }
+        for name, config in CONFIGS.items()
+    }
+)
+
+
+def _build(name: str, pretrained: bool, options: dict[str, Any]) -> PatchTransformer:
+    options.setdefault("img_size", 32)
+    return build_model_with_cfg(
+        PatchTransformer,
+        name,
+        pretrained,
+        model_cfg=CONFIGS[name],
+        feature_cfg={"out_indices": 3, "feature_cls": "getter"},
+        **options,
+    )
+
+
+@register_model
+def vit_mini(pretrained: bool = False, **options: Any) -> PatchTransformer:
+    """A small Vision Transformer (arXiv 2010.11929): 8 x 8 patches, 5 blocks of 96 channels."""
+    return _build("vit_mini", pretrained, options)
+
+
+@register_model
+def deit_mini_distilled(pretrained: bool = False, **options: Any) -> PatchTransformer:
+    """`vit_mini` with DeiT's distillation token (arXiv 2012.12877)."""
+    return _build("deit_mini_distilled", pretrained, options)
