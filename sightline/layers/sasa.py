@@ -5,7 +5,8 @@
 Source: Ramachandran et al. 2019, arXiv 1906.05909, sections 3.1 and 3.2.
 Ours:   one dense projection per q, k, v (the text describes one per head, the printed parameter counts need dense ones;
         `projection_groups=heads` gives the text's); no bias; no output projection, the 1 x 1 convolution that follows mixes.
-Ours:   relative embeddings start at normal(0, 1/sqrt(D)), D channels a head; projections as torch's convolutions do.
+Ours:   of the D channels of a head the first floor(D/2) meet the row embedding, the others the column embedding.
+Ours:   relative embeddings start at normal(0, 1/sqrt(D)); projections as torch's convolutions do.
 Legend: B batch, C in_channels, F out_channels, H W rows and columns.
 """
 
@@ -78,8 +79,8 @@ class StandAloneSelfAttention2d(nn.Module):
         self.relative_cols: nn.Parameter | None = None
         if relative != "none":
             tables, depth = (heads if relative == "per_head" else 1), out_channels // heads
-            self.relative_rows = nn.Parameter(torch.empty(tables, depth - depth // 2, kernel_size, **factory))
-            self.relative_cols = nn.Parameter(torch.empty(tables, depth // 2, kernel_size, **factory))
+            self.relative_rows = nn.Parameter(torch.empty(tables, depth // 2, kernel_size, **factory))
+            self.relative_cols = nn.Parameter(torch.empty(tables, depth - depth // 2, kernel_size, **factory))
             nn.init.normal_(self.relative_rows, std=depth**-0.5)
             nn.init.normal_(self.relative_cols, std=depth**-0.5)
         self.attend = Tap(

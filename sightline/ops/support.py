@@ -56,6 +56,28 @@ class Window:
 
 
 @dataclass(frozen=True)
+class Block:
+    """The K x K block that holds the query; blocks tile the grid from its top left corner (SASA's stem)."""
+
+    kernel_size: int
+    prefix: int = 0
+
+    def query_grid(self, height: int, width: int) -> tuple[int, int]:
+        return height, width
+
+    def key_grid(self, height: int, width: int) -> tuple[int, int]:
+        return height, width
+
+    def targets(self, height: int, width: int, queries: Tensor) -> Tensor:
+        side = torch.arange(self.kernel_size, device=queries.device)
+        top, left = queries // width, queries % width
+        rows = (top - top % self.kernel_size)[:, None] + side  # Q, K
+        cols = (left - left % self.kernel_size)[:, None] + side  # Q, K
+        inside = (rows < height)[:, :, None] & (cols < width)[:, None, :]
+        return (rows[:, :, None] * width + cols[:, None, :]).masked_fill(~inside, -1).flatten(1)  # Q, K*K
+
+
+@dataclass(frozen=True)
 class Global:
     """Every key (non-local, AA, ViT, DeiT). Pooled keys: one per key_stride rows and columns, remainder dropped, at least one."""
 

@@ -1,15 +1,15 @@
 """Local attention: every position looks at a K x K window around itself (stand-alone self-attention).
 
-    l[i, t] = q_i . k_t + q_i[:p] . r_row[row(t)] + q_i[p:] . r_col[col(t)]        t in the window of i,  p = ceil(D / 2)
+    l[i, t] = q_i . k_t + q_i[:p] . r_row[row(t)] + q_i[p:] . r_col[col(t)]        t in the window of i
     y_i     = sum over t of softmax_t(l[i, t]) v_t                                  per head; no 1/sqrt(D)
 
 Shapes: query (B, N*D, h, w), key (B, N*D, H, W), value (B, N*E, H, W), output (B, N*E, h, w);
         N heads as contiguous channels, D and E channels a head, h = ceil(H / stride), w = ceil(W / stride);
-        relative rows (N or 1, p, K) and columns (N or 1, D - p, K), entry K//2 being the centre.
+        relative rows (N or 1, p, K) and columns (N or 1, D - p, K), any p, entry K//2 being the centre.
 Source: Ramachandran et al. 2019, "Stand-Alone Self-Attention in Vision Models", arXiv 1906.05909, section 3, eq. 2 and 3.
 Ours:   border "exclude" leaves taps outside the image out of the softmax (the paper is silent); "zero" keeps them with k = v = 0,
         so that they still take part through q . r.
-Ours:   row and column embeddings split the channels inside each head, so every head sees both; an odd D gives the rows one more.
+Ours:   row and column embeddings split the channels inside each head, so every head sees both; the tables say where.
 Ours:   the query has the output's resolution; the window of output (r, c) is centred at (r*stride, c*stride).
 """
 
@@ -44,8 +44,8 @@ def local_attention(
         query: one query per output position.
         key: one key per input position.
         value: one value per input position.
-        relative_rows: embeddings (N or 1, ceil(D/2), K) of the row offset; None leaves the term out.
-        relative_cols: embeddings (N or 1, floor(D/2), K) of the column offset; given with relative_rows or not at all.
+        relative_rows: embeddings (N or 1, p, K) of the row offset; None leaves the term out.
+        relative_cols: embeddings (N or 1, D - p, K) of the column offset; given with relative_rows or not at all.
         kernel_size: odd window side K.
         heads: number of heads N.
         stride: input pixels between neighbouring queries.
@@ -111,13 +111,21 @@ def _check(query, key, value, relative_rows, relative_cols, *, kernel_size, head
     if (relative_rows is None) != (relative_cols is None):
         raise ValueError("local_attention: give both relative_rows and relative_cols, or neither")
     if relative_rows is not None:
-        depth = query.shape[1] // heads
-        for name, table, part in (("rows", relative_rows, depth - depth // 2), ("cols", relative_cols, depth // 2)):
-            if table.shape[0] not in (1, heads) or tuple(table.shape[1:]) != (part, kernel_size):
-                raise ValueError(
-                    f"local_attention: relative_{name} must be (heads or 1, {part}, {kernel_size}) "
-                    f"with heads={heads}; got {tuple(table.shape)}"
-                )
+        check_relative("local_attention", relative_rows, relative_cols, heads, query.shape[1] // heads, kernel_size)
+
+
+def check_relative(op: str, rows: Tensor, cols: Tensor, heads: int, depth: int, length: int) -> None:
+    """Raise ValueError unless the tables (N or 1, p, length) and (N or 1, D - p, length) share the D channels of a head."""
+    for name, table in (("rows", rows), ("cols", cols)):
+        if table.ndim != 3 or table.shape[0] not in (1, heads) or table.shape[2] != length:
+            raise ValueError(
+                f"{op}: relative_{name} must be (heads or 1, channels, {length}) with heads={heads}; got {tuple(table.shape)}"
+            )
+    if rows.shape[1] + cols.shape[1] != depth:
+        raise ValueError(
+            f"{op}: relative_rows and relative_cols must share the {depth} channels of a head; "
+            f"got {rows.shape[1]} + {cols.shape[1]}"
+        )
 
 
 LOCAL_ATTENTION = Op("local_attention", local_attention, weights, cost)

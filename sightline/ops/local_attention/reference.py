@@ -21,20 +21,25 @@ def run(query, key, value, relative_rows, relative_cols, *, kernel_size, heads, 
     """See `sightline.ops.local_attention`."""
     with without_autocast(query.device):
         q, k, v, rows, cols = widen(query, key, value, relative_rows, relative_cols)
-        geometry = (kernel_size, stride, dilation, border)
-        q = q.unflatten(1, (heads, -1))  # B, N, D, h, w
-        taps = [(q * tap.unflatten(1, (heads, -1))).sum(2) for tap in window.shifted(k, *geometry)]
-        logits = torch.stack(taps, dim=2)  # B, N, K*K, h, w
-        if rows is not None:
-            logits = logits + _relative(q, rows, cols)
-        if border == "exclude":
-            seen = window.inside(k.shape[2], k.shape[3], kernel_size, stride, dilation, k.device)
-            logits = logits.masked_fill(~seen, float("-inf"))
-        attention = logits.softmax(dim=2).unbind(2)  # K*K of (B, N, h, w)
+        attention = softmax(q, k, rows, cols, kernel_size, heads, stride, dilation, border)
         y = torch.zeros((), dtype=v.dtype, device=v.device)
-        for weight, tap in zip(attention, window.shifted(v, *geometry), strict=True):
+        taps = window.shifted(v, kernel_size, stride, dilation, border)
+        for weight, tap in zip(attention.unbind(2), taps, strict=True):
             y = y + weight.unsqueeze(2) * tap.unflatten(1, (heads, -1))  # B, N, E, h, w
         return y.flatten(1, 2).to(query.dtype)
+
+
+def softmax(q, k, rows, cols, kernel_size, heads, stride, dilation, border) -> Tensor:
+    """Attention (B, N, K*K, h, w) of operands that are wide already."""
+    q = q.unflatten(1, (heads, -1))  # B, N, D, h, w
+    taps = window.shifted(k, kernel_size, stride, dilation, border)
+    logits = torch.stack([(q * tap.unflatten(1, (heads, -1))).sum(2) for tap in taps], dim=2)  # B, N, K*K, h, w
+    if rows is not None:
+        logits = logits + _relative(q, rows, cols)
+    if border == "exclude":
+        seen = window.inside(k.shape[2], k.shape[3], kernel_size, stride, dilation, k.device)
+        logits = logits.masked_fill(~seen, float("-inf"))
+    return logits.softmax(dim=2)
 
 
 def _relative(q: Tensor, rows: Tensor, cols: Tensor) -> Tensor:

@@ -1,0 +1,106 @@
+"""The definition in plain PyTorch: any device, any float dtype, autograd, exportable.
+
+Legend: B batch, N heads, D E key and value channels a head, M mixtures, H W rows and columns, K side of the footprint,
+        L blocks, S T = K*K places of a block (as query, as key), Q queries.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sightline.ops import window
+from sightline.ops.local_attention import reference as local
+from sightline.ops.precision import widen, without_autocast
+
+
+def objection(*operands: Any, **options: Any) -> str | None:
+    """The reference runs everything."""
+    return None
+
+
+def run(query, key, value, mixture, relative_rows, relative_cols, *, kernel_size, heads, footprint, border) -> Tensor:
+    """See `sightline.ops.stem_attention`."""
+    with without_autocast(query.device):
+        q, k, v, p, rows, cols = widen(query, key, value, mixture, relative_rows, relative_cols)
+        attend = _attend_blocks if footprint == "block" else _attend_windows
+        return attend(q, k, v, p, rows, cols, kernel_size, heads, border).to(query.dtype)
+
+
+def _attend_windows(q, k, v, p, rows, cols, kernel_size, heads, border) -> Tensor:
+    attention = local.softmax(q, k, rows, cols, kernel_size, heads, 1, 1, border)  # B, N, K*K, H, W
+    y = torch.zeros((), dtype=v.dtype, device=v.device)
+    taps = window.shifted(v, kernel_size, 1, 1, border)
+    for weight, share, tap in zip(attention.unbind(2), p.unbind(1), taps, strict=True):
+        mixed = _mix(tap, share[:, None, None, None])  # B, N*E, H, W
+        y = y + weight.unsqueeze(2) * mixed.unflatten(1, (heads, -1))  # B, N, E, H, W
+    return y.flatten(1, 2)
+
+
+def _attend_blocks(q, k, v, p, rows, cols, kernel_size, heads, border) -> Tensor:
+    attention = _softmax_blocks(q, k, rows, cols, kernel_size, heads, border)  # B, N, L, S, T
+    mixed = _mix(_to_blocks(v, kernel_size), p[:, None, None, :])  # B, N*E, L, T
+    y = torch.einsum("bnlst,bnelt->bnels", attention, mixed.unflatten(1, (heads, -1)))
+    return _from_blocks(y.flatten(1, 2), kernel_size, *q.shape[2:])
+
+
+def _mix(value: Tensor, share: Tensor) -> Tensor:
+    """Sum the M outermost channel groups of value, each times its share."""
+    return (value.unflatten(1, (len(share), -1)) * share).sum(1)
+
+
+def _softmax_blocks(q, k, rows, cols, kernel_size, heads, border) -> Tensor:
+    height, width = q.shape[2:]
+    q, k = (_to_blocks(x, kernel_size).unflatten(1, (heads, -1)) for x in (q, k))  # B, N, D, L, S
+    logits = torch.einsum("bndls,bndlt->bnlst", q, k)
+    if rows is not None:
+        part = rows.shape[1]
+        by_row, by_col = _offsets(kernel_size, q.device)
+        logits = logits + torch.einsum(
+            "bndls,ndst->bnlst", q[:, :, :part], rows[:, :, by_row].expand(heads, -1, -1, -1)
+        )
+        logits = logits + torch.einsum(
+            "bndls,ndst->bnlst", q[:, :, part:], cols[:, :, by_col].expand(heads, -1, -1, -1)
+        )
+    if border == "exclude":
+        inside = _to_blocks(torch.ones(1, 1, height, width, dtype=torch.bool, device=q.device), kernel_size)
+        logits = logits.masked_fill(~inside.unsqueeze(3), float("-inf"))
+    return logits.softmax(dim=-1)
+
+
+def _offsets(kernel_size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Entries (S, T) of the row and column tables: place of key T minus place of query S, zero at K - 1."""
+    place = torch.arange(kernel_size * kernel_size, device=device)
+    row, col = place // kernel_size, place % kernel_size
+    return row[None] - row[:, None] + kernel_size - 1, col[None] - col[:, None] + kernel_size - 1
+
+
+def _to_blocks(x: Tensor, side: int) -> Tensor:
+    """(B, C, H, W) to (B, C, L, S), zeros (False) where a block leaves the image."""
+    x = F.pad(x, (0, -x.shape[3] % side, 0, -x.shape[2] % side))
+    x = x.unflatten(3, (-1, side)).unflatten(2, (-1, side))  # B, C, H/K, K, W/K, K
+    return x.transpose(3, 4).flatten(4, 5).flatten(2, 3)
+
+
+def _from_blocks(y: Tensor, side: int, height: int, width: int) -> Tensor:
+    """(B, C, L, S) back to (B, C, H, W)."""
+    y = y.unflatten(3, (side, side)).unflatten(2, (-(-height // side), -1))  # B, C, H/K, W/K, K, K
+    return y.transpose(3, 4).flatten(4, 5).flatten(2, 3)[:, :, :height, :width]
+
+
+def weights(query, key, relative_rows, relative_cols, *, queries, kernel_size, heads, footprint, border) -> Tensor:
+    """The softmax alone, (B, N, Q, K*K)."""
+    options = {"kernel_size": kernel_size, "heads": heads, "border": border}
+    if footprint == "window":
+        operands = (query, key, relative_rows, relative_cols)
+        return local.weights(*operands, queries=queries, stride=1, dilation=1, **options)
+    with without_autocast(query.device):
+        q, k, rows, cols = widen(query, key, relative_rows, relative_cols)
+        height, width = q.shape[2:]
+        if queries is None:
+            queries = torch.arange(height * width, device=q.device)
+        row, col = queries // width, queries % width
+        block = (row // kernel_size) * (-(-width // kernel_size)) + col // kernel_size
+        place = (row % kernel_size) * kernel_size + col % kernel_size
+        return _softmax_blocks(q, k, rows, cols, **options)[:, :, block, place]
