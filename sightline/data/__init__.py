@@ -1,0 +1,55 @@
+"""Pictures and labels: find them, open them, split them, feed them, augment them. Knows nothing of models.
+
+splits = load_splits("digits")                      # or a folder, a .parquet file, a folder of them
+loader = Loader(splits.train, batch_size=64)
+augment = Augment(splits.mean, splits.std, crop_padding=1)
+for step, batch in enumerate(loader.epoch(0)):
+    images = augment(batch.images, generator_for(seed, "augment", 0, step))
+"""
+
+from sightline.data.augment import Augment, erase, flip, normalise
+from sightline.data.batches import EpochBatches
+from sightline.data.crop import random_crop, random_resized_crop
+from sightline.data.decode import MAX_PIXELS, open_image
+from sightline.data.errors import DataError, UnreadableImage
+from sightline.data.fit import fit_image, read_image
+from sightline.data.folder import EXTENSIONS
+from sightline.data.imageset import FileSet, ImageSet, MemorySet
+from sightline.data.load import Splits, load_splits
+from sightline.data.loader import Batch, Loader
+from sightline.data.mix import Mix, cutmix, mixup, soft_targets
+from sightline.data.picture import Unreadable
+from sightline.data.randaugment import rand_augment
+from sightline.data.seeds import derive_seed, generator_for
+
+__all__ = [
+    "EXTENSIONS",
+    "MAX_PIXELS",
+    "Augment",
+    "Batch",
+    "DataError",
+    "EpochBatches",
+    "FileSet",
+    "ImageSet",
+    "Loader",
+    "MemorySet",
+    "Mix",
+    "Splits",
+    "Unreadable",
+    "UnreadableImage",
+    "cutmix",
+    "derive_seed",
+    "erase",
+    "fit_image",
+    "flip",
+    "generator_for",
+    "load_splits",
+    "mixup",
+    "normalise",
+    "open_image",
+    "rand_augment",
+    "random_crop",
+    "random_resized_crop",
+    "read_image",
+    "soft_targets",
+]

@@ -1,0 +1,105 @@
+"""Feed batches to a training or evaluation loop, and say how long it had to wait for them."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from time import perf_counter
+from typing import NamedTuple
+
+from torch import Tensor
+
+from sightline.data.batches import EpochBatches
+from sightline.data.imageset import ImageSet
+
+_AHEAD = 2  # batches in preparation, a worker
+
+
+class Batch(NamedTuple):
+    """uint8 (B, 3, H, W) images, int64 (B,) labels, and the int64 (B,) positions in the set they come from."""
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
+
+
+class Loader:
+    """Batches of a set, epoch by epoch; the order is that of `EpochBatches`, whatever the number of workers.
+
+    Args:
+        images: the set.
+        batch_size: pictures a step, all processes together.
+        seed, shuffle, drop_last, rank, world: see `EpochBatches`.
+        workers: threads that prepare batches ahead; 0: a batch is prepared when it is asked for, best for sets in memory.
+
+    Raises:
+        ValueError: workers is negative, or a rule of `EpochBatches` is broken.
+    """
+
+    def __init__(
+        self,
+        images: ImageSet,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        rank: int = 0,
+        world: int = 1,
+        workers: int = 0,
+    ) -> None:
+        if workers < 0:
+            raise ValueError(f"workers can not be negative; got {workers}")
+        self.images = images
+        self.workers = workers
+        self._options = {
+            "size": len(images),
+            "batch_size": batch_size,
+            "seed": seed,
+            "shuffle": shuffle,
+            "drop_last": drop_last,
+            "rank": rank,
+            "world": world,
+        }
+        self.steps = EpochBatches(**self._options).steps
+        self._waited = 0.0
+        self._elapsed = 0.0
+
+    @property
+    def wait(self) -> float:
+        """Share of the latest epoch's time, 0 to 1, that the loop spent waiting for batches."""
+        return self._waited / self._elapsed if self._elapsed else 0.0
+
+    def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of one epoch, from step `start` on."""
+        batches = EpochBatches(**self._options, epoch=epoch, start=start)
+        ready = self._prepared(batches) if self.workers else map(self._fetch, batches)
+        return self._timed(ready)
+
+    def _timed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        self._waited, began = 0.0, perf_counter()
+        while True:
+            asked = perf_counter()
+            batch = next(batches, None)
+            got = perf_counter()
+            self._waited += got - asked
+            self._elapsed = got - began
+            if batch is None:
+                return
+            yield batch
+
+    def _prepared(self, batches: Iterable[Tensor]) -> Iterator[Batch]:
+        waiting: deque[Future[Batch]] = deque()
+        with ThreadPoolExecutor(self.workers) as pool:
+            try:
+                for indices in batches:
+                    waiting.append(pool.submit(self._fetch, indices))
+                    if len(waiting) > _AHEAD * self.workers:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for future in waiting:  # the loop stopped early, or a batch failed
+                    future.cancel()
+
+    def _fetch(self, indices: Tensor) -> Batch:
+        return Batch(self.images.batch(indices), self.images.labels[indices], indices)
