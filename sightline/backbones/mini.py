@@ -18,9 +18,7 @@ from sightline.backbones.trunk import Trunk, TrunkConfig
 from sightline.layers import CrissCrossAttention, NonLocalBlock2d
 
 _conv = spatial.convolution
-_augmented = partial(
-    spatial.attention_augmented, key_ratio=0.5, value_ratio=0.25, heads=4, least_key_depth=4
-)
+_augmented = partial(spatial.attention_augmented, key_ratio=0.5, value_ratio=0.25, heads=4, least_key_depth=4)
 
 TWIN = TrunkConfig((1, 2, 2), (32, 64, 128), (_conv,) * 3, expansion=2, stem="3x3", stem_width=32)
 
@@ -61,7 +59,7 @@ default_cfgs = generate_default_cfgs(
 def _build(name: str, pretrained: bool, options: dict[str, Any]) -> Trunk:
     options.setdefault("img_size", 32)
     return build_model_with_cfg(
-        Trunk, name, pretrained, model_cfg=CONFIGS[name], feature_cfg={"flatten_sequential": True}, **options
+        partial(Trunk, CONFIGS[name]), name, pretrained, feature_cfg={"flatten_sequential": True}, **options
     )
 
 

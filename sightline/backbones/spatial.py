@@ -27,9 +27,7 @@ def sasa(
     downsample: str = "pool",
 ) -> nn.Module:
     """Stand-alone self-attention (SASA, section 3.1)."""
-    return StandAloneSelfAttention2d(
-        in_channels, out_channels, kernel_size, stride, heads=heads, downsample=downsample
-    )
+    return StandAloneSelfAttention2d(in_channels, out_channels, kernel_size, stride, heads=heads, downsample=downsample)
 
 
 def local_relation(

@@ -130,7 +130,11 @@ class Trunk(nn.Module):
         for stage, name in enumerate(self.stages):
             stride = 1 if stage == 0 else 2
             self.add_module(name, _stage(config, stage, channels, stride, grid, rates[stage].tolist()))
-            channels, grid, reduction = config.widths[stage] * config.expansion, _shrink(grid, stride), reduction * stride
+            channels, grid, reduction = (
+                config.widths[stage] * config.expansion,
+                _shrink(grid, stride),
+                reduction * stride,
+            )
             self.feature_info.append({"num_chs": channels, "reduction": reduction, "module": name})
         self.num_features = self.head_hidden_size = channels
         self.global_pool = SelectAdaptivePool2d(pool_type=global_pool, flatten=bool(global_pool))

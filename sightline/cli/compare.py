@@ -56,7 +56,19 @@ def run_comparison(
     typer.echo(f"Report: {page}", err=True)
 
 
-_NUMBERS = ("test accuracy", "95%", "vs twin", "p", "parameters", "multiply-adds", "train img/s", "infer img/s", "memory", "seconds")
+_NUMBERS = ("test accuracy", "95%", "vs twin", "p", "parameters", "multiply-adds")
+_NUMBERS += ("train img/s", "infer img/s", "memory", "seconds")
+    "test accuracy",
+    "95%",
+    "vs twin",
+    "p",
+    "parameters",
+    "multiply-adds",
+    "train img/s",
+    "infer img/s",
+    "memory",
+    "seconds",
+)
 
 
 def _row(line: dict[str, Any], output: Format) -> dict[str, Any]:

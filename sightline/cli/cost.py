@@ -49,4 +49,3 @@ def cost(
         )
     if rows:
         show(rows, output, right=("multiply-adds", "bytes moved", "weights stored"))
-

@@ -13,7 +13,9 @@ from sightline.cli.output import Format
 @app.command(epilog="Examples: `sightline demo` · `sightline demo --smoke` · `sightline demo --out runs/mine`")
 def demo(
     out: Annotated[Path | None, typer.Option(help="Folder of the runs and the report.")] = None,
-    smoke: Annotated[bool, typer.Option("--smoke", help="The same path in seconds; its accuracies mean nothing.")] = False,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="The same path in seconds; its accuracies mean nothing.")
+    ] = False,
     again: Annotated[bool, typer.Option("--again", help="Train anew what exists.")] = False,
 ) -> None:
     """Compare the convolutional twin and nine attention nets on 1,797 handwritten digits; write runs/demo/report.html.

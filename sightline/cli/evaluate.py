@@ -10,7 +10,8 @@ from sightline.cli.output import Format, show
 
 
 @app.command(
-    epilog="Examples: `sightline evaluate runs/vit_mini` · `sightline evaluate runs/vit_mini --data other/ --split test --format json`"
+    epilog="Examples: `sightline evaluate runs/vit_mini` · "
+    "`sightline evaluate runs/vit_mini --data other/ --split test --format json`"
 )
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Run folder of a trained net.")],
@@ -24,11 +25,13 @@ def evaluate(
     from sightline.evaluate import evaluate as score
     from sightline.evaluate import load_run
     from sightline.evaluate.statistics import wilson_interval
+    from sightline.runs import RunFolder
 
     if split not in ("train", "val", "test"):
         raise typer.BadParameter(f"--split is train, val or test; got {split!r}")
     model, meta = load_run(run)
-    splits = load_splits(data or meta.source, image_size=meta.image_size)
+    source = data or RunFolder(run).read("recipe")["data"]["source"]
+    splits = load_splits(source, image_size=meta.image_size)
     if splits.classes != meta.classes:
         raise ValueError(
             f"the run knows the classes {', '.join(meta.classes)}; the images have {', '.join(splits.classes)}. "

@@ -15,11 +15,15 @@ from sightline.cli.app import app
 )
 def train(
     model: Annotated[str | None, typer.Option(help="A model's name; `sightline models` lists them.")] = None,
-    data: Annotated[str | None, typer.Option(help="Class-per-folder directory, parquet file or folder, or `digits`.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Class-per-folder directory, parquet file or folder, or `digits`.")
+    ] = None,
     recipe: Annotated[str, typer.Option(help="Recipe to start from.")] = "mini",
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change a field of the recipe: key=value.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/MODEL if not given.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out from its last checkpoint.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in --out from its last checkpoint.")
+    ] = False,
     finetune: Annotated[Path | None, typer.Option(help="Start from these weights; the head may differ.")] = None,
 ) -> None:
     """Train a net and evaluate it once on the test images; the run folder holds everything.

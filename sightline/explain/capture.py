@@ -86,9 +86,7 @@ class Capture(Sequence[AttentionMap]):
 
 def taps(model: nn.Module) -> dict[str, Tap]:
     """The model's attention layers by name (the name of the layer, not of its tap)."""
-    return {
-        name.removesuffix(".attend"): module for name, module in model.named_modules() if isinstance(module, Tap)
-    }
+    return {name.removesuffix(".attend"): module for name, module in model.named_modules() if isinstance(module, Tap)}
 
 
 @contextmanager
@@ -129,12 +127,16 @@ def capture(
         for handle in handles:
             handle.remove()
     if not maps:
-        raise RuntimeError("capture saw no attention: run the model's forward pass inside the `with` block, not compiled")
+        raise RuntimeError(
+            "capture saw no attention: run the model's forward pass inside the `with` block, not compiled"
+        )
 
 
 def _choose(known: dict[str, Tap], patterns: Sequence[str] | None) -> dict[str, Tap]:
     if not known:
-        raise ValueError("this model has no attention layer of sightline's to capture; a convolution has no attention map")
+        raise ValueError(
+            "this model has no attention layer of sightline's to capture; a convolution has no attention map"
+        )
     if patterns is None:
         return known
     chosen = {}

@@ -18,6 +18,6 @@ def widen(*tensors: Tensor | None) -> list[Any]:
 
 def without_autocast(device: torch.device) -> AbstractContextManager[object]:
     """A context in which autocast leaves our widened operands alone; free when autocast is off."""
-    if torch.is_autocast_enabled(device.type):
+    if torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()

@@ -90,3 +90,16 @@ def gather(x: Tensor, target: Tensor) -> Tensor:
     """Read x (B, C, H, W) at flat positions target (Q, S): (B, C, Q, S), zero where the target is -1."""
     taken = x.flatten(2)[:, :, target.clamp(min=0)]  # B, C, Q, S
     return taken.masked_fill(target < 0, 0)
+
+
+def axis_taps(size: int, kernel_size: int, stride: int, dilation: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Along one axis, which tap of each window reads each position: index (outputs, size) into 0 .. K-1, and whether any does.
+
+    Where none does the index is 0 and must be masked.
+    """
+    outputs, _ = output_size(size, 1, stride)
+    position = torch.arange(size, device=device)
+    distance = position - torch.arange(outputs, device=device)[:, None] * stride  # outputs, size
+    tap = distance // dilation + kernel_size // 2
+    reads = (distance % dilation == 0) & (tap >= 0) & (tap < kernel_size)
+    return tap.masked_fill(~reads, 0), reads

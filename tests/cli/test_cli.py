@@ -1,0 +1,188 @@
+"""The command as people use it: output, piping, errors, exit codes. One smoke comparison serves all tests of trained runs."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sightline.cli import main
+
+NETS = "resnet_mini,vit_mini"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a call of the command printed and how it ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def sightline(*arguments: str | Path, cwd: Path | None = None) -> Answer:
+    """Run the command in this process (starting Python and torch anew would take most of the time), its output not a terminal."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with (
+        patch.object(sys, "argv", ["sightline", *map(str, arguments)]),
+        redirect_stdout(out),
+        redirect_stderr(err),
+        chdir(cwd if cwd is not None else Path.cwd()),
+    ):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    return Answer(code, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory):
+    """A finished smoke comparison of two nets on the digits."""
+    folder = tmp_path_factory.mktemp("cli") / "compared"
+    answer = sightline(
+        "compare", "--data", "digits", "--models", NETS, "--recipe", "digits_smoke", "--out", folder, "--format", "json"
+    )
+    assert answer.returncode == 0, answer.stderr
+    return folder, answer
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """A folder with two good pictures and three files that only look like pictures."""
+    folder = tmp_path_factory.mktemp("pictures")
+    noise = np.random.default_rng(0).integers(0, 255, (90, 68), dtype=np.uint8)
+    Image.fromarray(noise).save(folder / "grey.png")
+    Image.fromarray(np.stack([noise] * 3, -1)).save(folder / "colour.jpg")
+    (folder / "text.jpg").write_text("this is no picture")
+    (folder / "empty.png").touch()
+    whole = (folder / "colour.jpg").read_bytes()
+    (folder / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
+    return folder
+
+
+def test_help_teaches_with_examples():
+    answer = sightline("--help")
+    assert answer.returncode == 0
+    for verb in ("demo", "models", "train", "evaluate", "predict", "compare", "report", "cost", "doctor"):
+        assert verb in answer.stdout
+        assert "Examples:" in sightline(verb, "--help").stdout, verb
+
+
+def test_models_in_three_formats():
+    rows = json.loads(sightline("models", "san*", "--format", "json").stdout)
+    assert [row["model"] for row in rows] == ["san_mini_pairwise", "san_mini_patchwise"]
+    assert rows[0]["parameters"] > 100_000
+    table = sightline("models", "--family", "sasa").stdout
+    assert "sasa_resnet_mini" in table
+    assert "\x1b[" not in table
+    read = list(csv.DictReader(io.StringIO(sightline("models", "vit*", "--format", "csv").stdout)))
+    assert read[0]["family"] == "ViT"
+
+
+def test_cost_adds_up():
+    answer = json.loads(sightline("cost", "sasa_resnet_mini", "--image-size", "24", "40", "--format", "json").stdout)
+    assert answer["image_size"] == [24, 40]
+    assert answer["macs"] > sum(op["macs"] for op in answer["ops"]) > 0
+
+
+def test_doctor_finds_the_machine_well():
+    answer = sightline("doctor")
+    assert answer.returncode == 0
+    assert "local_attention" in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("cost", "sasa_resnet_mni"), 1, "sasa_resnet_mini"),
+        (("models", "nothing*"), 1, "no model matches"),
+        (("models", "--family", "nobody"), 1, "there are: convolution"),
+        (("train",), 2, "--model"),
+        (("train", "--model", "vit_mini", "--data", "nowhere/"), 1, "nowhere"),
+        (("train", "--model", "vit_mini", "--data", "digits", "--set", "lrr=1"), 1, "did you mean"),
+        (("compare", "--data", "digits", "--models", "deit_mini_distilled"), 1, "distilled from resnet_mini"),
+        (("predict", "--run", "nowhere", "a.png"), 1, "nowhere"),
+        (("report", "nowhere"), 1, "nowhere"),
+        (("nonsense",), 2, "nonsense"),
+    ],
+)
+def test_errors_are_one_clear_sentence(arguments, code, message, tmp_path):
+    answer = sightline(*arguments, cwd=tmp_path)
+    assert answer.returncode == code
+    assert message in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert not answer.stdout
+
+
+def test_comparison_writes_runs_and_report(comparison):
+    folder, answer = comparison
+    assert [line["model"] for line in json.loads(answer.stdout)] == NETS.split(",")
+    for net in NETS.split(","):
+        run = folder / f"{net}-s0"
+        for name in ("recipe.json", "env.json", "log.jsonl", "metrics.json", "cost.json", "predictions.npz"):
+            assert (run / name).stat().st_size > 0
+        assert (run / "maps" / "maps.json").exists()
+    page = (folder / "report.html").read_text()
+    assert "vit_mini" in page
+
+
+def test_finished_runs_are_reused_and_others_are_not(comparison):
+    folder, _ = comparison
+    before = (folder / "vit_mini-s0" / "model.safetensors").stat().st_mtime_ns
+    common = ("compare", "--data", "digits", "--models", NETS, "--recipe", "digits_smoke", "--out", folder)
+    again = sightline(*common)
+    assert again.returncode == 0, again.stderr
+    assert "reusing the finished run" in again.stderr
+    assert (folder / "vit_mini-s0" / "model.safetensors").stat().st_mtime_ns == before
+    other = sightline(*common, "--epochs", "3")
+    assert other.returncode == 1
+    assert "epochs is 2 there and 3 now" in other.stderr
+    assert "--again" in other.stderr
+
+
+def test_evaluate_repeats_the_recorded_accuracy(comparison):
+    folder, _ = comparison
+    recorded = json.loads((folder / "vit_mini-s0" / "metrics.json").read_text())["test"]
+    answer = sightline("evaluate", folder / "vit_mini-s0", "--format", "json")
+    assert answer.returncode == 0, answer.stderr
+    (row,) = json.loads(answer.stdout)
+    if row["n"] == recorded["n"]:
+        assert row["accuracy"] == pytest.approx(recorded["accuracy"], abs=1e-4)
+
+
+def test_predict_names_what_it_skips(comparison, pictures):
+    run = comparison[0] / "resnet_mini-s0"
+    answer = sightline("predict", "--run", run, pictures, "--top", "2", "--format", "json")
+    assert answer.returncode == 1
+    rows = json.loads(answer.stdout)
+    assert {Path(row["file"]).name for row in rows} == {"grey.png", "colour.jpg"}
+    assert [row["rank"] for row in rows] == [1, 2, 1, 2]
+    for name in ("text.jpg", "empty.png", "truncated.jpg"):
+        assert name in answer.stderr
+    assert "3 of 5 files" in answer.stderr
+
+
+def test_predict_takes_globs_and_succeeds_quietly(comparison, pictures):
+    run = comparison[0] / "vit_mini-s0"
+    answer = sightline("predict", "--run", run, f"{pictures}/*.png", pictures / "colour.jpg", "--format", "csv")
+    assert answer.returncode == 1  # the empty png is among them
+    good = sightline("predict", "--run", run, pictures / "grey.png", pictures / "colour.jpg", "--format", "csv")
+    assert good.returncode == 0
+    assert good.stderr == ""
+    assert len(list(csv.DictReader(io.StringIO(good.stdout)))) == 2
+
+
+def test_a_reader_that_leaves_early_is_no_error():
+    pipe = f"{sys.executable} -c 'from sightline.cli import main; main()' models --format csv | head -n 1"
+    answer = subprocess.run(["bash", "-c", f"set -o pipefail; {pipe}"], capture_output=True, text=True, check=False)
+    assert answer.stdout.startswith("model,")
+    assert "Traceback" not in answer.stderr

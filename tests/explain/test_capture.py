@@ -1,0 +1,81 @@
+"""capture: every family shows its weights, the output stays bitwise the same, and what can not be had raises."""
+
+import pytest
+import torch
+
+import sightline
+from sightline.explain import layer_maps, taps
+
+ATTENTION = [name for name in sightline.list_models() if name != "resnet_mini"]
+
+
+def build(name: str, size: int = 16) -> torch.nn.Module:
+    torch.manual_seed(0)
+    return sightline.create_model(name, num_classes=3, img_size=size).eval()
+
+
+@pytest.mark.parametrize("name", ATTENTION)
+def test_output_is_bitwise_unchanged_and_maps_are_consistent(name):
+    model, images = build(name), torch.randn(2, 3, 16, 16)
+    with torch.no_grad():
+        plain = model(images)
+        with sightline.capture(model, queries=[(3, 5), (15, 0)]) as maps:
+            watched = model(images)
+    assert torch.equal(plain, watched)
+    assert len(maps) >= 1
+    assert set(maps.layers) == set(taps(model))
+    for one in maps:
+        assert one.weights.shape[0] == 2
+        assert one.weights.shape[2] == 2
+        dense = one.dense()
+        assert dense.shape[-2:] == one.key_grid
+        if one.support.prefix == 0:
+            torch.testing.assert_close(dense.sum((-2, -1)), one.weights.nan_to_num().sum(-1), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ATTENTION)
+def test_non_square_image_smaller_than_the_windows(name):
+    model = build(name, 8)
+    maps = layer_maps(model, torch.randn(2, 3, 8, 12))
+    for one in maps:
+        assert one.weights.shape[0] == 2
+        assert torch.isfinite(one.weights).all()
+        assert max(one.weights.shape[1:3]) <= 8
+
+
+def test_queries_fall_on_the_pixel_that_covers_them():
+    model = build("sasa_resnet_mini")
+    with torch.no_grad(), sightline.capture(model, layers="layer2.1*", queries=[(15, 2)]) as maps:
+        model(torch.randn(1, 3, 16, 16))
+    (one,) = maps
+    assert one.query_grid == (8, 8)
+    assert one.queries.tolist() == [7 * 8 + 1]
+
+
+def test_criss_cross_composed_reaches_the_whole_map():
+    model = build("ccnet_resnet_mini")
+    (one,) = layer_maps(model, torch.randn(1, 3, 16, 16))
+    assert "2 passes" in one.name
+    assert (one.weights > 0).all()
+    torch.testing.assert_close(one.weights.sum((-2, -1)), torch.ones(1, 8, 8), atol=1e-4, rtol=1e-4)
+
+
+def test_what_can_not_be_had_raises():
+    with pytest.raises(ValueError, match="no attention layer"), sightline.capture(build("resnet_mini")):
+        pass
+    model = build("sasa_resnet_mini")
+    with pytest.raises(ValueError, match="no attention layer matches 'nowhere'"), sightline.capture(model, ["nowhere"]):
+        pass
+    with pytest.raises(RuntimeError, match="saw no attention"), sightline.capture(model):
+        pass
+    with pytest.raises(ValueError, match=r"query \(16, 0\) lies outside"), sightline.capture(model, queries=[(16, 0)]):
+        model(torch.randn(1, 3, 16, 16))
+
+
+def test_hooks_are_gone_afterwards():
+    model = build("vit_mini")
+    with torch.no_grad(), sightline.capture(model) as maps:
+        model(torch.randn(1, 3, 16, 16))
+    count = len(maps)
+    model(torch.randn(1, 3, 16, 16))
+    assert len(maps) == count
