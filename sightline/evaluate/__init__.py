@@ -1,0 +1,37 @@
+"""Evaluation: load a run, evaluate it on images, and say how sure its figures are."""
+
+from sightline.evaluate.accuracy import NonFiniteLogitsError, Result, calibration_error, evaluate, score
+from sightline.evaluate.load import ModelMeta, load_run, read_weights, save_weights, weights_file
+from sightline.evaluate.statistics import (
+    Interval,
+    Paired,
+    accuracy_interval,
+    mcnemar,
+    paired_bootstrap,
+    paired_t,
+    paired_test,
+    t_interval,
+    wilson_interval,
+)
+
+__all__ = [
+    "Interval",
+    "ModelMeta",
+    "NonFiniteLogitsError",
+    "Paired",
+    "Result",
+    "accuracy_interval",
+    "calibration_error",
+    "evaluate",
+    "load_run",
+    "mcnemar",
+    "paired_bootstrap",
+    "paired_t",
+    "paired_test",
+    "read_weights",
+    "save_weights",
+    "score",
+    "t_interval",
+    "weights_file",
+    "wilson_interval",
+]

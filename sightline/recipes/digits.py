@@ -1,0 +1,21 @@
+"""digits: the demonstration's budget, 1,797 handwritten digits of 8 x 8 pixels.
+
+    sightline demo
+    sightline train --model vit_mini --data digits --recipe digits
+
+One budget for ten nets on two cores, about half a minute each. Batch 64, AdamW, label smoothing 0.1 as in the recipe mini.
+Ours: the learning rate 2e-3 after one epoch of warm-up; weights averaged with decay 0.98, some fifty steps, which steadies the
+last epochs; shifts by one pixel, and no flip: a flipped 2 is not a 2.
+"""
+
+from sightline.recipes.recipe import Recipe
+
+DIGITS = Recipe(
+    name="digits",
+    card=__doc__,
+    epochs=30,
+    lr=2e-3,
+    warmup_epochs=1.0,
+    crop_padding=1,
+    ema=0.98,
+)

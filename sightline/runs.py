@@ -1,0 +1,219 @@
+"""The run folder: what a training leaves behind, and all that every later verb reads.
+
+    recipe.json  env.json  log.jsonl  metrics.json  predictions.npz  cost.json  maps/  model.safetensors  checkpoints/last.pt
+
+Every JSON file carries `"schema": 1`; a reader refuses a schema newer than its own. Every file appears whole or not at all: it is
+written beside its name, flushed to the disk, and renamed. No torch here: a report is drawn from run folders without it.
+"""
+
+import errno
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, BinaryIO
+
+SCHEMA = 1
+RECIPE = "recipe.json"
+ENVIRONMENT = "env.json"
+LOG = "log.jsonl"
+METRICS = "metrics.json"
+PREDICTIONS = "predictions.npz"
+COST = "cost.json"
+WEIGHTS = "model.safetensors"
+CHECKPOINT = "checkpoints/last.pt"
+
+
+class RunFolderError(RuntimeError):
+    """A file of a run folder is missing, damaged, too new, or can not be written."""
+
+
+class RunFolder:
+    """One run folder; nothing is read or created until a method asks for it.
+
+    Args:
+        path: the folder; it and its parents are created by the first write.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.path)!r})"
+
+    def file(self, name: str) -> Path:
+        """Path of a file of this run; a name without a suffix means its JSON ("metrics" is metrics.json)."""
+        return self.path / (name if Path(name).suffix else f"{name}.json")
+
+    def exists(self) -> bool:
+        """Whether a run was begun here."""
+        return self.file(RECIPE).is_file()
+
+    def finished(self) -> bool:
+        """Whether the run reached its end and was evaluated."""
+        return self.file(METRICS).is_file() and self.read(METRICS).get("finished") is True
+
+    def read(self, name: str) -> dict[str, Any]:
+        """Content of one JSON file.
+
+        Raises:
+            RunFolderError: it is missing, not JSON, not an object with a schema, or of a newer schema.
+        """
+        path = self.file(name)
+        content = _parse(_text(path), path)
+        schema = content.get("schema")
+        if not isinstance(schema, int) or isinstance(schema, bool):
+            raise RunFolderError(f'{path} has no integer "schema"; it was not written by sightline or is damaged')
+        if schema > SCHEMA:
+            raise RunFolderError(
+                f"{path} has schema {schema}; this sightline reads up to {SCHEMA}. Update sightline to read it"
+            )
+        return content
+
+    def write(self, name: str, content: dict[str, Any]) -> None:
+        """Write one JSON file whole; "schema" is added. Not-a-number and infinity are refused, JSON has no word for them."""
+        text = json.dumps({"schema": SCHEMA} | content, indent=1, allow_nan=False)
+        atomic_write(self.file(name), text + "\n")
+
+    def log(self) -> list[dict[str, Any]]:
+        """The lines of log.jsonl, one an epoch; empty when there is none."""
+        path = self.file(LOG)
+        if not path.is_file():
+            return []
+        return [_parse(line, path, number) for number, line in enumerate(_text(path).splitlines(), 1) if line.strip()]
+
+    def append_log(self, line: dict[str, Any]) -> None:
+        """Add one epoch. The file is rewritten whole: it is small, and a killed process leaves no half line."""
+        self.write_log([*self.log(), line])
+
+    def write_log(self, lines: list[dict[str, Any]]) -> None:
+        """Replace the log; a resumed run drops the epochs that its checkpoint has not seen."""
+        atomic_write(self.file(LOG), "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines))
+
+
+def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> None:
+    """Write a file whole or not at all; text is UTF-8. Raises RunFolderError with the remedy when it can not."""
+    with atomic_file(path) as handle:
+        handle.write(data.encode() if isinstance(data, str) else data)
+
+
+@contextmanager
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A binary file that takes its name when the block ends well, and vanishes when it does not.
+
+    Raises:
+        RunFolderError: no space, no permission, or another fault of the file system; an older file of that name is untouched.
+    """
+    path = Path(path)
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(beside, "wb") as handle:
+            yield handle
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(beside, path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        raise RunFolderError(f"cannot write {path}: {_remedy(error)}") from error
+    finally:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a rename last through a power cut; systems that can not open folders do without."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _remedy(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"{error.strerror}; what was written before is intact. Free some space, then resume the run"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{error.strerror}; choose a folder that you may write to"
+    if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+        return f"{error.strerror}; a file stands where a folder is needed, or a folder where the file belongs"
+    return error.strerror or str(error)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise RunFolderError(
+            f"{path} is missing; is {path.parent} a run folder, and did the run get that far?"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunFolderError(f"{path} can not be read: {error}") from error
+
+
+def _parse(text: str, path: Path, line: int | None = None) -> dict[str, Any]:
+    where = f"{path}, line {line}" if line else str(path)
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise RunFolderError(f"{where} is damaged: {error}") from error
+    if not isinstance(content, dict):
+        raise RunFolderError(f"{where} is damaged: a JSON object was expected, not {type(content).__name__}")
+    return content
+
+
+def environment(device: str = "cpu") -> dict[str, Any]:
+    """What a run ran on: versions, machine, date; no paths, no names of users or hosts.
+
+    Args:
+        device: the device of the run, "cpu" or "cuda..."; a CUDA device is recorded by its product name.
+    """
+    import torch
+
+    return {
+        "sightline": _version("sightline"),
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": _version("torchvision"),
+        "timm": _version("timm"),
+        "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "cpu": _processor(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The checkout's commit, "-dirty" when tracked files differ from it; None for an installed package."""
+    here = Path(__file__)
+    git = ["git", "-C", str(here.parent)]
+    try:
+        # An installed copy may lie inside somebody else's checkout: only a tracked file makes the commit ours.
+        subprocess.run([*git, "ls-files", "--error-unmatch", here.name], check=True, capture_output=True, timeout=10)
+        describe = [*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        return subprocess.run(describe, check=True, capture_output=True, text=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _processor() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

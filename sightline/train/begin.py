@@ -1,0 +1,83 @@
+"""The beginning of a run, new or resumed: model, teacher, starting weights, and what the folder records of them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from accelerate import Accelerator
+from torch import nn
+
+from sightline.data import Splits, derive_seed
+from sightline.evaluate import ModelMeta
+from sightline.recipes import Recipe
+from sightline.runs import CHECKPOINT, ENVIRONMENT, RECIPE, RunFolder, RunFolderError, environment
+from sightline.train.checkpoint import load_checkpoint
+from sightline.train.finetune import load_pretrained
+from sightline.train.session import Session, seed_everything
+from sightline.train.teacher import Teacher, load_teacher
+
+
+def recorded(run: RunFolder, resume: bool) -> dict[str, Any] | None:
+    """recipe.json of the run that lies here; None for a new one.
+
+    Raises:
+        RunFolderError: there is a run and it is not to be resumed.
+    """
+    if not run.exists():
+        return None
+    if not resume:
+        raise RunFolderError(f"{run.path} holds a run already; resume it, or choose another folder")
+    return run.read(RECIPE)
+
+
+def describe(recipe: Recipe, name: str, splits: Splits, options: Mapping[str, Any]) -> ModelMeta:
+    """The model to be trained; stochastic depth goes to its entry point."""
+    depth = {"drop_path_rate": recipe.drop_path} if recipe.drop_path > 0 else {}
+    return ModelMeta(
+        name, depth | dict(options), splits.classes, splits.image_size, splits.mean, splits.std, source=splits.source
+    )
+
+
+def begin(run: RunFolder, recipe: Recipe, meta: ModelMeta, here: dict[str, Any], accelerator: Accelerator) -> Session:
+    """The session of a run: restored from its checkpoint when there is one, else new, and recorded in the folder.
+
+    Args:
+        here: content of recipe.json; what became of the starting weights is added to it.
+    """
+    teacher = _teacher(recipe, meta)
+    model = _build(recipe, meta)
+    checkpoint = run.file(CHECKPOINT)
+    if run.exists() and checkpoint.is_file():
+        session = Session(model, recipe, accelerator, teacher)
+        session.restore(load_checkpoint(checkpoint))
+        if accelerator.is_main_process:
+            run.write_log([line for line in run.log() if line["epoch"] < session.epoch])
+        return session
+    if "finetune" in here:
+        here["finetune"] = load_pretrained(model, here["finetune"]["source"]).as_dict()
+    session = Session(model, recipe, accelerator, teacher)
+    accelerator.wait_for_everyone()  # so that no process takes the new recipe.json for an older run's
+    if accelerator.is_main_process:
+        run.write(ENVIRONMENT, environment(str(accelerator.device)))
+        run.write_log([])
+        run.write(RECIPE, here)
+    return session
+
+
+def _build(recipe: Recipe, meta: ModelMeta) -> nn.Module:
+    """The model, its random start depending on the seed alone."""
+    seed_everything(derive_seed(recipe.seed, "model"))
+    model = meta.build()
+    answer_with_both_heads = getattr(model, "set_distilled_training", None)  # of a model with a distillation token
+    if recipe.distillation != "none" and callable(answer_with_both_heads):
+        answer_with_both_heads(True)
+    return model
+
+
+def _teacher(recipe: Recipe, meta: ModelMeta) -> Teacher | None:
+    if recipe.distillation == "none":
+        return None
+    if recipe.teacher is None:
+        raise ValueError(
+            f"{recipe.distillation} distillation needs a teacher: set teacher to a run folder, for example teacher=runs/resnet_mini"
+        )
+    return load_teacher(recipe.teacher, meta)

@@ -1,0 +1,212 @@
+"""The training loop: steps, validation, log, checkpoint, epoch after epoch; then the one evaluation on test images.
+
+What it does not do itself stands beside it: plan (what is trained), begin, feed (images), session (one step), finish.
+"""
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from sightline.data import Batch, Splits
+from sightline.evaluate import Result, evaluate
+from sightline.recipes import Recipe
+from sightline.runs import CHECKPOINT, METRICS, RunFolder
+from sightline.train.begin import begin, describe, recorded
+from sightline.train.checkpoint import save_checkpoint
+from sightline.train.feed import Feed
+from sightline.train.finish import finish
+from sightline.train.interrupt import StopRequest, TrainingInterrupted
+from sightline.train.memory import reset_peak_memory
+from sightline.train.optimize import learning_rate
+from sightline.train.plan import Batches, check_data, check_same_run, cut_batches, record
+from sightline.train.progress import ProgressCallback, TrainingProgress
+from sightline.train.session import Session
+
+
+def train(
+    recipe: Recipe,
+    model_name: str,
+    splits: Splits,
+    folder: str | os.PathLike[str],
+    *,
+    model_options: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    finetune: str | os.PathLike[str] | None = None,
+    progress: ProgressCallback | None = None,
+    threads: int | None = None,
+) -> dict[str, Any]:
+    """Train a model by a recipe into a run folder; the test images are touched once, at the end.
+
+    The global generators of Python, numpy and torch are seeded anew at every step. Under `accelerate launch` or `torchrun` the
+    global batch is shared by the processes.
+
+    Args:
+        recipe: the run.
+        model_name: see `sightline.list_models`; timm's names work too.
+        splits: the images, see `sightline.data.load_splits`.
+        folder: the run folder.
+        model_options: further options of the model's entry point.
+        resume: continue what the folder holds (a finished run is returned as it is, an empty folder begins one).
+        finetune: weights to start from, a safetensors file or a run folder; a head of another shape is left out.
+        progress: called after each step and each validation.
+        threads: CPU threads of torch meanwhile; None: as they are.
+
+    Returns:
+        The content of metrics.json.
+
+    Raises:
+        RunFolderError: the folder holds a run already, or a file can not be read or written.
+        ValueError: recipe, data and model do not fit, or the run to resume is another one.
+        NonFiniteLossError: the loss or its gradient is not finite; the last checkpoint is kept.
+        TrainingInterrupted: Ctrl-C or SIGTERM; the state was saved.
+    """
+    run = RunFolder(folder)
+    there = recorded(run, resume)
+    check_data(recipe, splits)
+    meta = describe(recipe, model_name, splits, model_options or {})
+    with _threads(threads):
+        accelerator = Accelerator(mixed_precision="no")  # precision is the session's
+        batches = cut_batches(recipe, accelerator.num_processes, len(splits.train))
+        source = finetune or (there or {}).get("finetune", {}).get("source")
+        here = record(recipe, meta, splits, batches, source)
+        if there is not None:
+            check_same_run(there, here)
+            if run.finished():
+                return run.read(METRICS)
+        session = begin(run, recipe, meta, here, accelerator)
+        reset_peak_memory(accelerator.device)
+        Loop(run, session, splits, batches, progress).fit()
+        metrics = finish(run, session, splits, meta)
+        accelerator.wait_for_everyone()
+    return metrics
+
+
+class Loop:
+    """The epochs of a session that are left."""
+
+    def __init__(
+        self, run: RunFolder, session: Session, splits: Splits, batches: Batches, progress: ProgressCallback | None
+    ) -> None:
+        self.run, self.session, self.splits, self.batches, self.progress = run, session, splits, batches, progress
+        self.feed = Feed(splits, session.recipe, batches, session.accelerator)
+        seen = [line["val_accuracy"] for line in run.log() if line["val_accuracy"] is not None]
+        self.val_accuracy: float | None = seen[-1] if seen else None
+
+    def fit(self) -> None:
+        """Train to the end; a first Ctrl-C or SIGTERM saves and raises TrainingInterrupted."""
+        session = self.session
+        with StopRequest() as stop:
+            while session.epoch < session.recipe.epochs:
+                with closing(self.feed.epoch(session.epoch, session.step)) as read:
+                    while session.step < self.batches.steps:
+                        self._stop_if(stop)
+                        self._step(read)
+                line = self._close_epoch()
+                session.epoch, session.step = session.epoch + 1, 0
+                session.sums.begin_epoch()
+                self._keep(line)
+
+    def _step(self, read: Iterator[Batch]) -> None:
+        session = self.session
+        started = time.perf_counter()
+        parts = self.feed.parts(next(read), session.seed_step())
+        ready = time.perf_counter()
+        loss = session.take_step(parts, self._rate())
+        session.sums.add_step(loss, self.batches.size, ready - started, time.perf_counter() - started)
+        self._report()
+
+    def _rate(self) -> float:
+        """Learning rate of the step ahead."""
+        done = self.session.epoch * self.batches.steps + self.session.step
+        return learning_rate(self.session.recipe, done, self.batches.steps)
+
+    def _close_epoch(self) -> dict[str, Any]:
+        """Validate when it is due; the epoch's line of the log."""
+        session, sums, steps = self.session, self.session.sums, self.batches.steps
+        started = time.perf_counter()
+        val = self._validate()
+        spent = time.perf_counter() - started
+        sums.total_seconds += spent
+        self._report()
+        return {
+            "epoch": session.epoch,
+            "step": (session.epoch + 1) * steps,
+            "lr": session.optimizer.param_groups[0]["lr"],
+            "train_loss": self._over_processes(sums.loss / steps),
+            "val_loss": val.loss if val else None,
+            "val_accuracy": val.accuracy if val else None,
+            "seconds": sums.seconds + spent,
+            "images_per_second": steps * self.batches.size / sums.seconds,
+            "loader_wait": sums.waiting / sums.seconds,
+        }
+
+    def _validate(self) -> Result | None:
+        recipe, epoch = self.session.recipe, self.session.epoch + 1
+        if epoch % recipe.eval_every and epoch < recipe.epochs:
+            return None
+        splits = self.splits
+        result = evaluate(self.session.weights, splits.val, splits.mean, splits.std, max(recipe.batch_size, 256))
+        self.val_accuracy = result.accuracy
+        return result
+
+    def _over_processes(self, value: float) -> float:
+        accelerator = self.session.accelerator
+        if accelerator.num_processes == 1:
+            return value
+        return accelerator.reduce(torch.tensor(value, device=accelerator.device), "mean").item()
+
+    def _report(self) -> None:
+        session, sums = self.session, self.session.sums
+        if self.progress is not None:
+            self.progress(
+                TrainingProgress(
+                    epoch=session.epoch,
+                    epochs=session.recipe.epochs,
+                    step=session.step,
+                    steps=self.batches.steps,
+                    train_loss=sums.loss / session.step,
+                    val_accuracy=self.val_accuracy,
+                    images_per_second=session.step * self.batches.size / sums.seconds,
+                )
+            )
+
+    def _keep(self, line: dict[str, Any]) -> None:
+        """Log the epoch that ended, then save: a run killed in between drops the line when it resumes."""
+        session = self.session
+        if session.accelerator.is_main_process:
+            self.run.append_log(line)
+        if session.epoch % session.recipe.checkpoint_every == 0 or session.epoch == session.recipe.epochs:
+            self._save()
+
+    def _stop_if(self, stop: StopRequest) -> None:
+        """Save and leave when this or another process was asked to stop."""
+        session, accelerator = self.session, self.session.accelerator
+        if stop.requested:
+            accelerator.set_trigger()
+        alone = accelerator.num_processes == 1
+        if stop.requested if alone else accelerator.check_trigger():
+            self._save()
+            raise TrainingInterrupted(
+                f"stopped in epoch {session.epoch}, step {session.step} (both from 0); the state is saved, resume continues it"
+            )
+
+    def _save(self) -> None:
+        if self.session.accelerator.is_main_process:
+            save_checkpoint(self.run.file(CHECKPOINT), self.session.state())
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Within the context torch uses that many CPU threads; None leaves them as they are."""
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,128 @@
+"""The plan of a run: how the global batch is cut, what recipe.json records, and whether a begun run is the same run."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sightline.data import Splits
+from sightline.evaluate import ModelMeta
+from sightline.recipes import Recipe
+
+IMMATERIAL = ("card", "workers", "checkpoint_every")  # fields that leave the trained weights as they are
+
+
+@dataclass(frozen=True)
+class Batches:
+    """A global batch, cut: global = per_process * processes * accumulate.
+
+    Args:
+        per_process: images of one forward pass of one process.
+        processes: number of processes.
+        accumulate: forward passes an optimiser step.
+        steps: optimiser steps an epoch; images beyond the last whole batch are left out.
+    """
+
+    per_process: int
+    processes: int
+    accumulate: int
+    steps: int
+
+    @property
+    def size(self) -> int:
+        """The global batch: images an optimiser step."""
+        return self.per_process * self.processes * self.accumulate
+
+    def as_dict(self) -> dict[str, int]:
+        """The entry "batch" of recipe.json."""
+        return {
+            "global": self.size,
+            "per_process": self.per_process,
+            "processes": self.processes,
+            "accumulate": self.accumulate,
+        }
+
+
+def cut_batches(recipe: Recipe, processes: int, images: int) -> Batches:
+    """Cut the recipe's global batch into equal parts.
+
+    Raises:
+        ValueError: it can not be cut equally, or there are fewer images than one batch.
+    """
+    parts = processes * recipe.accumulate
+    if recipe.batch_size % parts:
+        raise ValueError(
+            f"batch_size is the global one and must be a multiple of processes * accumulate; got batch_size={recipe.batch_size}, "
+            f"processes={processes}, accumulate={recipe.accumulate}. Try batch_size={max(1, recipe.batch_size // parts) * parts}"
+        )
+    if images < recipe.batch_size:
+        raise ValueError(
+            f"{images} training images do not fill one batch of {recipe.batch_size}; set batch_size={_power_below(images)} or less"
+        )
+    return Batches(recipe.batch_size // parts, processes, recipe.accumulate, images // recipe.batch_size)
+
+
+def _power_below(number: int) -> int:
+    return 1 << (max(number, 1).bit_length() - 1)
+
+
+def check_data(recipe: Recipe, splits: Splits) -> None:
+    """Hold loaded data to the fields of a recipe that only loading can fulfil.
+
+    Raises:
+        ValueError: sizes or limits differ; the message gives the call that loads them right.
+    """
+    if recipe.image_size is not None and splits.image_size != (recipe.image_size, recipe.image_size):
+        raise ValueError(
+            f"the recipe asks for image_size={recipe.image_size}, the data were loaded at {splits.image_size}; "
+            f"load them with load_splits(..., image_size={recipe.image_size})"
+        )
+    for field, images in (("train_limit", splits.train), ("test_limit", splits.test)):
+        limit = getattr(recipe, field)
+        if limit is not None and len(images) > limit:
+            raise ValueError(
+                f"the recipe asks for {field}={limit}, {len(images)} images were loaded; "
+                f"load them with load_splits(..., {field}={limit})"
+            )
+
+
+def record(
+    recipe: Recipe, meta: ModelMeta, splits: Splits, batches: Batches, finetune: str | os.PathLike[str] | None
+) -> dict[str, Any]:
+    """The content of recipe.json, as JSON gives it back; `finetune` is the file or folder to start from."""
+    content: dict[str, Any] = {
+        "recipe": asdict(recipe),
+        "model": meta.describe(),
+        "data": {
+            "source": splits.source,
+            "classes": splits.classes,
+            "sizes": {"train": len(splits.train), "val": len(splits.val), "test": len(splits.test)},
+            "mean": splits.mean,
+            "std": splits.std,
+            "fingerprint": splits.fingerprint,
+        },
+        "batch": batches.as_dict(),
+    }
+    if finetune is not None:
+        content["finetune"] = {"source": str(finetune)}
+    return json.loads(json.dumps(content))
+
+
+def check_same_run(there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    """Hold a run to be resumed to what its folder records; the number of processes may differ.
+
+    Raises:
+        ValueError: recipe, model, data or starting weights differ; the message names each key with both values.
+    """
+    defaults = json.loads(json.dumps(asdict(Recipe())))
+    begun = defaults | there["recipe"]  # a run of an older version lacks the fields that came later
+    pairs = {key: (begun.get(key), here["recipe"].get(key)) for key in begun | here["recipe"] if key not in IMMATERIAL}
+    pairs |= {f"model {key}": (there["model"].get(key), value) for key, value in here["model"].items()}
+    pairs["data fingerprint"] = (there["data"]["fingerprint"], here["data"]["fingerprint"])
+    pairs["finetune"] = (there.get("finetune", {}).get("source"), here.get("finetune", {}).get("source"))
+    differing = [f"{key} was {old!r} and is {new!r}" for key, (old, new) in pairs.items() if old != new]
+    if differing:
+        raise ValueError(
+            f"this is not the run that began here: {'; '.join(differing)}. Resume with what it began with, or choose another folder"
+        )

@@ -1,0 +1,163 @@
+"""Everything of a run that changes while it trains: weights, averages, optimiser, position; one step; save and restore.
+
+Ours: before each step the random number generators are seeded from (seed, epoch, step, process), so a resumed run needs no stored
+generator states, and nothing that draws numbers between the steps (a callback, a library) can change a result.
+Legend: B images of a part of the batch.
+"""
+
+import math
+import random
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from sightline.data import derive_seed, generator_for
+from sightline.recipes import Recipe
+from sightline.train.nonfinite import NonFiniteLossError, first_nonfinite, first_nonfinite_gradient
+from sightline.train.objectives import Objective
+from sightline.train.optimize import average_weights, build_optimizer, set_learning_rate
+from sightline.train.teacher import Teacher
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass
+class Sums:
+    """What the log is made of. The first three begin anew each epoch, the others run on; times in seconds."""
+
+    loss: float = 0.0
+    seconds: float = 0.0  # of training steps
+    waiting: float = 0.0  # for images, read and augmented
+    total_images: int = 0
+    total_step_seconds: float = 0.0
+    total_seconds: float = 0.0  # steps and validation
+
+    def add_step(self, loss: float, images: int, waiting: float, seconds: float) -> None:
+        """Note one step."""
+        self.loss += loss
+        self.waiting += waiting
+        self.seconds += seconds
+        self.total_images += images
+        self.total_step_seconds += seconds
+        self.total_seconds += seconds
+
+    def begin_epoch(self) -> None:
+        """Forget the epoch that was logged."""
+        self.loss = self.seconds = self.waiting = 0.0
+
+
+class Session:
+    """A model in training.
+
+    Args:
+        model: on its device once here; `prepared` is what runs forward (wrapped when there are several processes).
+        recipe: the run.
+        accelerator: device and processes.
+        teacher: of a distillation.
+    """
+
+    def __init__(self, model: nn.Module, recipe: Recipe, accelerator: Accelerator, teacher: Teacher | None) -> None:
+        self.model, self.recipe, self.accelerator = model.to(accelerator.device), recipe, accelerator
+        self.average = average_weights(self.model, recipe.ema) if recipe.ema is not None else None
+        self.prepared = accelerator.prepare(self.model)
+        self.optimizer = build_optimizer(self.model, recipe)
+        self.scaler = torch.amp.GradScaler(accelerator.device.type, enabled=recipe.precision == "fp16")
+        self.teacher = teacher.to(accelerator.device) if teacher is not None else None
+        self.objective = Objective(recipe.distillation, recipe.distillation_alpha, recipe.distillation_tau)
+        self.epoch = self.step = 0
+        self.sums = Sums()
+
+    @property
+    def weights(self) -> nn.Module:
+        """The model to evaluate and to keep: the averaged weights when there are any."""
+        return self.average.module if self.average is not None else self.model
+
+    def seed_step(self) -> torch.Generator:
+        """Seed all global generators for the step ahead; return one for its augmentation."""
+        position = (self.epoch, self.step, self.accelerator.process_index)
+        seed_everything(derive_seed(self.recipe.seed, "step", *position))
+        return generator_for(self.recipe.seed, "augment", *position)
+
+    def take_step(self, parts: list[tuple[Tensor, Tensor]], rate: float) -> float:
+        """One optimiser step over the parts of this process's share of the batch; returns their mean loss.
+
+        Args:
+            parts: (images (B, 3, H, W), targets) pairs of equal size.
+            rate: learning rate.
+
+        Raises:
+            NonFiniteLossError: the loss or its gradient is not finite; the weights are as they were.
+        """
+        set_learning_rate(self.optimizer, rate)
+        self.prepared.train()
+        loss = 0.0
+        for number, (images, targets) in enumerate(parts, 1):
+            with self.accelerator.no_sync(self.prepared) if number < len(parts) else nullcontext():
+                part = self._loss(images, targets)
+                self.scaler.scale(part / len(parts)).backward()
+            loss += part.item() / len(parts)
+        self._update()
+        self.step += 1
+        return loss
+
+    def _loss(self, images: Tensor, targets: Tensor) -> Tensor:
+        with self._precision():
+            teaching = self.teacher(images) if self.teacher is not None else None
+            loss = self.objective(self.prepared(images), targets, teaching)
+            if not loss.isfinite():
+                raise self._failure(f"the loss is not finite: {first_nonfinite(self.model, images)}")
+        return loss
+
+    def _update(self) -> None:
+        self.scaler.unscale_(self.optimizer)
+        largest = math.inf if self.recipe.clip_grad is None else self.recipe.clip_grad
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), largest)
+        # with a scaler, an infinite gradient is routine: the scaler skips the step and lowers its scale
+        if not self.scaler.is_enabled() and not norm.isfinite():
+            raise self._failure(first_nonfinite_gradient(self.model))
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+
+    def _failure(self, culprit: str) -> NonFiniteLossError:
+        return NonFiniteLossError(self.epoch, self.step, culprit)
+
+    def _precision(self) -> AbstractContextManager[object]:
+        if self.recipe.precision == "no":
+            return nullcontext()
+        return torch.autocast(self.accelerator.device.type, DTYPES[self.recipe.precision])
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        return {
+            "model": self.model.state_dict(),
+            "ema": self.average.state_dict() if self.average is not None else None,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "epoch": self.epoch,
+            "step": self.step,
+            "sums": asdict(self.sums),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a checkpoint's state."""
+        self.model.load_state_dict(state["model"])
+        if self.average is not None:
+            self.average.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.epoch, self.step, self.sums = state["epoch"], state["step"], Sums(**state["sums"])
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, numpy's and torch's global generators, torch's on all devices."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)

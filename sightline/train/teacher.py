@@ -1,0 +1,83 @@
+"""The teacher of a distillation: a trained model that answers the student's own augmented batch.
+
+Source: DeiT, arXiv 2012.12877, section 5: the teacher sees the image the student sees, augmented and mixed alike, and never learns.
+Ours: the student's normalisation is undone and the teacher's applied; images of another size are resized to the teacher's.
+Legend: B batch, K classes, H W rows and columns.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import timm
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sightline.evaluate import ModelMeta, load_run, read_weights
+from sightline.runs import RunFolderError
+
+
+class Teacher(nn.Module):
+    """Images normalised for the student (B, 3, H, W) to the teacher's logits (B, K), without gradient.
+
+    Args:
+        model: the teacher.
+        meta: what it expects.
+        mean: of the student's normalisation.
+        std: likewise.
+    """
+
+    scale: Tensor
+    offset: Tensor
+
+    def __init__(self, model: nn.Module, meta: ModelMeta, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.model = model.eval().requires_grad_(False)
+        self.image_size = meta.image_size
+        student_mean, student_std = torch.tensor(mean), torch.tensor(std)
+        teacher_mean, teacher_std = torch.tensor(meta.mean), torch.tensor(meta.std)
+        self.register_buffer("scale", (student_std / teacher_std)[:, None, None])
+        self.register_buffer("offset", ((student_mean - teacher_mean) / teacher_std)[:, None, None])
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        images = images * self.scale + self.offset
+        if tuple(images.shape[2:]) != self.image_size:
+            images = F.interpolate(images, self.image_size, mode="bilinear", antialias=True)
+        return self.model(images)
+
+
+def load_teacher(source: str, student: ModelMeta) -> Teacher:
+    """The teacher named by a recipe: a run folder, a weights file of a run, or MODEL:FILE for weights without our header.
+
+    Args:
+        source: MODEL:FILE takes a model name that timm or sightline knows and a safetensors file of its tensors; such a
+            teacher is taken to have the student's classes, image size and normalisation.
+        student: what the student is.
+
+    Raises:
+        RunFolderError: the weights can not be read or do not fit.
+        ValueError: the teacher knows other classes, or the same in another order.
+    """
+    name, colon, file = source.partition(":")
+    if colon and not Path(source).exists() and timm.is_model(name):
+        meta = ModelMeta(name, {}, student.classes, student.image_size, student.mean, student.std)
+        return Teacher(_named(meta, file), meta, student.mean, student.std)
+    model, meta = load_run(source)
+    if meta.classes != student.classes:
+        raise ValueError(
+            f"the teacher {source} knows the classes {', '.join(meta.classes)}; the student learns "
+            f"{', '.join(student.classes)}. Distillation needs the same classes in the same order"
+        )
+    return Teacher(model, meta, student.mean, student.std)
+
+
+def _named(meta: ModelMeta, file: str) -> nn.Module:
+    model = meta.build()
+    try:
+        model.load_state_dict(read_weights(file)[0])
+    except RuntimeError as error:
+        raise RunFolderError(
+            f"the teacher's weights {file} do not fit {meta.name} with {len(meta.classes)} classes: {error}"
+        ) from error
+    return model
