@@ -56,8 +56,7 @@ def run_comparison(
     typer.echo(f"Report: {page}", err=True)
 
 
-_NUMBERS = ("test accuracy", "95%", "vs twin", "p", "parameters", "multiply-adds")
-_NUMBERS += ("train img/s", "infer img/s", "memory", "seconds")
+_NUMBERS = (
     "test accuracy",
     "95%",
     "vs twin",

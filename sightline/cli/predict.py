@@ -12,7 +12,6 @@ from sightline.cli.output import Format, show
 if TYPE_CHECKING:
     from torch import Tensor
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"}
 BATCH = 64
 
 
@@ -57,11 +56,13 @@ def predict(
 
 
 def _files(given: list[str]) -> list[Path]:
+    from sightline.data import EXTENSIONS
+
     found: list[Path] = []
     for one in given:
         path = Path(one)
         if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in EXTENSIONS and file.is_file())
             if not inside:
                 raise ValueError(f"no picture lies in the folder {one}")
             found += inside
