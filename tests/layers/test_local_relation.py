@@ -26,7 +26,7 @@ SIMILARITY = {
 }
 
 
-def build(config):
+def build(config, backend):
     return LocalRelation2d(
         config["channels"],
         kernel_size=config["kernel_size"],
@@ -39,13 +39,15 @@ def build(config):
         border=config["border"],
         projection=config["out_projection"],
         bias=config["out_projection"],
+        backend=backend,
     ).double()
 
 
+@pytest.mark.parametrize("backend", ["auto", "reference"])
 @pytest.mark.parametrize("name", golden_cases.names("localrelation_*"))
-def test_golden(name):
+def test_golden(name, backend):
     case = golden_cases.load(name)
-    layer = build(case.config)
+    layer = build(case.config, backend)
     given = case.part("param")
     assert {OURS[theirs] for theirs in given} == dict(layer.named_parameters()).keys()
     for theirs, value in given.items():

@@ -7,8 +7,9 @@ from tests import golden_cases
 from tests.layers.contract import check_layer
 
 
+@pytest.mark.parametrize("backend", ["auto", "reference"])
 @pytest.mark.parametrize("name", golden_cases.names("sasa_k*"))
-def test_golden(name):
+def test_golden(name, backend):
     case = golden_cases.load(name)
     c = case.config
     layer = StandAloneSelfAttention2d(
@@ -19,6 +20,7 @@ def test_golden(name):
         relative=c["relative"],
         border=c["border"],
         projection_groups=c["projection_groups"],
+        backend=backend,
     ).double()
     named = {"query.weight": "query.weight", "key.weight": "key.weight", "value.weight": "value.weight"}
     if c["relative"] != "none":

@@ -73,10 +73,12 @@ def loops(layer, x, footprint, border):
     def project(matrix, first, count, pixel):
         return [sum(a * b for a, b in zip(matrix[first + d], pixel, strict=True)) for d in range(count)]
 
-    def mixture(a, b):
-        place = layer.embed_rows[:, a] + layer.embed_cols[:, b]
-        scores = [math.exp(float(nu @ place)) for nu in layer.embed_mixtures]
-        return [s / sum(scores) for s in scores]
+    shares = {}
+    for a in range(side):
+        for b in range(side):
+            place = layer.embed_rows[:, a] + layer.embed_cols[:, b]
+            scores = [math.exp(float(nu @ place)) for nu in layer.embed_mixtures]
+            shares[a, b] = [score / sum(scores) for score in scores]
 
     for head in range(heads):
         table = 0 if rows is None or len(rows) == 1 else head
@@ -100,9 +102,12 @@ def loops(layer, x, footprint, border):
                             r_col = cols[table, :, left + b - c + centre].tolist()
                             offset = [k + e for k, e in zip(offset, r_row + r_col, strict=True)]
                         logits.append(sum(a * b for a, b in zip(q, offset, strict=True)))
-                        parts = [project(value, m * out + head * depth, depth, pixel) for m in range(options["m"])]
+                        parts = [
+                            project(value, m * out + head * depth, depth, pixel)
+                            for m in range(len(layer.embed_mixtures))
+                        ]
                         values.append(
-                            [sum(p * v[d] for p, v in zip(mixture(a, b), parts, strict=True)) for d in range(depth)]
+                            [sum(p * v[d] for p, v in zip(shares[a, b], parts, strict=True)) for d in range(depth)]
                         )
                 total = sum(math.exp(logit) for logit in logits)
                 for d in range(depth):
@@ -120,10 +125,8 @@ def test_agrees_with_loops(footprint, side, size, relative, border):
     torch.manual_seed(0)
     layer = small(kernel_size=side, footprint=footprint, relative=relative, border=border).double()
     x = torch.randn(2, 3, *size, dtype=torch.float64)
-    layer.attend.options["m"] = 3
     with torch.no_grad():
         expected = torch.stack([loops(layer, image, footprint, border) for image in x])
-        del layer.attend.options["m"]
         torch.testing.assert_close(layer(x), expected, rtol=1e-10, atol=1e-12)
 
 
