@@ -17,7 +17,7 @@ ALLOWED = {  # room: the rooms it may import
     "recipes": set(),
     "train": {"backbones", "layers", "ops", "data", "recipes", "runs", "evaluate"},
     "evaluate": {"backbones", "layers", "ops", "data", "runs"},
-    "compare": {"backbones", "cost", "data", "evaluate", "explain", "recipes", "runs", "train"},
+    "compare": {"backbones", "cost", "data", "evaluate", "explain", "recipes", "report", "runs", "train"},
     "report": {"runs"},
     "cli": {"backbones", "compare", "cost", "data", "evaluate", "explain", "ops", "recipes", "report", "runs", "train"},
 }

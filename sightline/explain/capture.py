@@ -170,8 +170,13 @@ def _map(
 
 def _grid(where: Support, operands: tuple[Any, ...]) -> tuple[int, int]:
     pooled = isinstance(where, support.Global)  # its keys may be pooled, its queries never are
-    height, width = operands[0 if pooled else 1].shape[-2:]
-    return height, width
+    spatial = operands[0 if pooled else 1].shape[2:]
+    if len(spatial) > 2:
+        raise ValueError(
+            f"capture draws maps over rows and columns; this layer works on {len(spatial)} axes {tuple(spatial)}. "
+            "Its weights are to be had from `layer.attend.weights(*operands)`"
+        )
+    return (1, spatial[0]) if len(spatial) == 1 else (spatial[0], spatial[1])
 
 
 def _covering(queries: Sequence[tuple[int, int]], image_size: list[int], rows: int, cols: int) -> Tensor:

@@ -5,6 +5,7 @@ import torch
 
 import sightline
 from sightline.explain import layer_maps, taps
+from sightline.layers import NonLocalBlock1d, NonLocalBlock3d
 
 ATTENTION = [name for name in sightline.list_models() if name != "resnet_mini"]
 
@@ -70,6 +71,15 @@ def test_what_can_not_be_had_raises():
         pass
     with pytest.raises(ValueError, match=r"query \(16, 0\) lies outside"), sightline.capture(model, queries=[(16, 0)]):
         model(torch.randn(1, 3, 16, 16))
+
+
+def test_sequences_have_one_row_and_volumes_are_refused():
+    line, volume = NonLocalBlock1d(4).eval(), NonLocalBlock3d(4).eval()
+    with sightline.capture(torch.nn.Sequential(line)) as maps:
+        line(torch.randn(1, 4, 7))
+    assert maps[0].dense().shape == (1, 1, 7, 1, 7)
+    with pytest.raises(ValueError, match="3 axes"), sightline.capture(torch.nn.Sequential(volume)):
+        volume(torch.randn(1, 4, 2, 3, 4))
 
 
 def test_hooks_are_gone_afterwards():
