@@ -19,7 +19,6 @@ from sightline.data.load import Splits, load_splits
 from sightline.data.loader import Batch, Loader
 from sightline.data.mix import Mix, cutmix, mixup, soft_targets
 from sightline.data.picture import Unreadable
-from sightline.data.randaugment import rand_augment
 from sightline.data.seeds import derive_seed, generator_for
 
 __all__ = [
@@ -47,7 +46,6 @@ __all__ = [
     "mixup",
     "normalise",
     "open_image",
-    "rand_augment",
     "random_crop",
     "random_resized_crop",
     "read_image",

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from sightline.data import draw
 from sightline.data.crop import random_crop, random_resized_crop
-from sightline.data.randaugment import STRONGEST, rand_augment
 
+STRONGEST = 10
+"""RandAugment magnitude at which every operation reaches its full range."""
 ERASED_AREA = (0.02, 1 / 3)
 ERASED_RATIO = (0.3, 1 / 0.3)
 
@@ -116,6 +117,8 @@ class Augment:
         if self.flip:
             images = flip(images, self.flip, generator)
         if self.randaugment_ops:
+            from sightline.data.randaugment import rand_augment  # only here: torchvision takes seconds to import
+
             images = rand_augment(images, self.randaugment_ops, self.randaugment_magnitude, generator)
         floats = normalise(images, self.mean, self.std)
         return erase(floats, self.erasing, generator) if self.erasing else floats

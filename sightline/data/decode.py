@@ -57,10 +57,9 @@ def open_image(
     try:
         with quiet_pillow(), Image.open(_stream(source), formats=FORMATS) as image:
             _check_pixels(name, image.size, max_pixels)
-            if at_least is not None:
-                image.draft(None, (max(at_least), max(at_least)))  # a square, since EXIF may turn it
+            reduced = None if at_least is None else _reduce(image, max(at_least))
             image.load()
-            return to_rgb(_upright(image))
+            return to_rgb(_upright(image if reduced is None else image.resize(image.size, box=reduced)))
     except UnreadableImage:
         raise
     except Exception as error:  # Pillow's decoders raise nearly anything when they meet damaged data
@@ -73,7 +72,8 @@ def image_dimensions(source: str | Path | bytes, name: str | None = None) -> tup
     try:
         with quiet_pillow(), Image.open(_stream(source), formats=FORMATS) as image:
             width, height = image.size
-            return (width, height) if _orientation(image) >= 5 else (height, width)
+            lies_on_its_side = _orientation(image) >= 5 and image.format != "TIFF"  # Pillow itself turns a TIFF's size
+            return (width, height) if lies_on_its_side else (height, width)
     except Exception as error:  # as above
         raise UnreadableImage(name, _reason(source, error)) from error
 
@@ -102,6 +102,17 @@ def _check_pixels(name: str, size: tuple[int, int], max_pixels: int) -> None:
             f"it claims {height} x {width} = {height * width} pixels, the limit is {max_pixels}; "
             "shrink it, or raise max_pixels if you trust it",
         )
+
+
+def _reduce(image: Image.Image, side: int) -> tuple[float, float, float, float] | None:
+    """Have a JPEG decoded at 1/2, 1/4 or 1/8, but no side below `side`; return the part of the result that is picture.
+
+    Sides are rounded up to whole pixels; stretching the true part over them keeps everything in its place.
+    """
+    draft = image.draft(None, (side, side))  # a square, since EXIF may turn it
+    if draft is None or draft[1][2:] == image.size:
+        return None
+    return draft[1]
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -22,7 +22,7 @@ def find() -> Found:
     from sklearn.datasets import load_digits  # only here: it takes a second to import
 
     pixels, labels = load_digits(return_X_y=True)  # (1797, 64), (1797,)
-    scaled = np.rint(pixels * (255 / _LEVELS)).astype(np.uint8)
+    scaled = np.rint(np.asarray(pixels) * (255 / _LEVELS)).astype(np.uint8)
     pictures = [
         Picture(f"{NAME}#{row}", int(label), b"P5 8 8 255\n" + grey.tobytes())
         for row, (label, grey) in enumerate(zip(labels, scaled, strict=True))

@@ -32,7 +32,7 @@ def check_disjoint(splits: Mapping[str, Sequence[Picture]]) -> None:
     if shared:
         examples = "; ".join(" = ".join(picture.name for picture in group[:_SHOWN]) for group in shared[:_SHOWN])
         raise OverlappingSplitsError(
-            f"{len(shared)} pictures stand in more than one split, byte for byte: {examples}. "
+            f"the same picture, byte for byte, stands in two splits ({len(shared)} times): {examples}. "
             "A score on them would measure memory; delete them from one split"
         )
 

@@ -22,7 +22,7 @@ OWN_SIZE_LIMIT = 64
 """Pictures that share one size keep it up to this many rows and columns."""
 DEFAULT_SIZE = (64, 64)
 _SAMPLE = 256
-_OVERSAMPLE = 2  # a JPEG decoded at reduced scale stays at least this many times larger than wanted
+_OVERSAMPLE = 4  # a JPEG decoded at reduced scale stays at least this many times larger than wanted
 
 
 def fit_image(image: Image.Image, size: tuple[int, int]) -> Tensor:

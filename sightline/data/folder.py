@@ -1,7 +1,7 @@
 """A folder with one folder a class, below train, val and test folders or directly.
 
-Ours: the root has splits when it has a train folder and, beside it, a val or test folder or nothing else with pictures in it
-      (so a set with the classes "train", "bus" and "car" is read as classes).
+Ours: a folder called train is a split if it has folders with pictures in it; one that has only pictures, with other such folders
+      beside it, is a class of that name. Beside a split there may be no folder with pictures that is none.
 Ours: classes are sorted by name as text, as torchvision does; everything below a class folder belongs to it, each real folder
       once, so links that run in circles do no harm.
 Ours: hidden files and folders and __MACOSX are skipped; files without a picture's extension too.
@@ -16,11 +16,10 @@ from sightline.data.errors import ClassMismatchError, LayoutError, NoImagesError
 from sightline.data.picture import TRAIN, Found, Picture, Unreadable
 from sightline.data.split_names import split_of
 
-EXTENSIONS = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".dib", ".webp", ".tif", ".tiff")
-    + (".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".heic", ".heif")
-)
+_KINDS = "jpg jpeg jpe jfif png gif bmp dib webp tif tiff ppm pgm pbm pnm avif heic heif"
+EXTENSIONS = frozenset(f".{kind}" for kind in _KINDS.split())
 """Files that count as pictures, whatever the case of letters. HEIC can not be read, but is named rather than overlooked."""
+_SHOWN = 5
 
 
 def find(root: Path) -> Found:
@@ -32,37 +31,37 @@ def find(root: Path) -> Found:
         ClassMismatchError: a split has other classes than the training pictures.
     """
     folders = _split_folders(root) or {TRAIN: root}
-    classes = {split: _class_folders(folder) for split, folder in folders.items()}
-    _check_classes(root, classes)
+    classes = {split: {child.name: child for child in _folders(folder)} for split, folder in folders.items()}
+    _check_agreement(root, classes)
     names = tuple(classes[TRAIN])
     splits = {split: _pictures(root, [classes[split][name] for name in names]) for split in folders}
-    stray = [path for folder in {root, *folders.values()} for path in _files(folder) if _is_picture(path)]
-    return Found(
-        names, splits, tuple(Unreadable(_name(path, root), "lies outside the class folders") for path in stray)
-    )
+    if not any(splits.values()):
+        raise _nothing_found(root)
+    stray = [
+        path for folder in dict.fromkeys((root, *folders.values())) for path in _files(folder) if _is_picture(path)
+    ]
+    left_out = tuple(Unreadable(_name(path, root), "lies outside the class folders") for path in stray)
+    return Found(names, splits, left_out)
 
 
 def _split_folders(root: Path) -> dict[str, Path] | None:
+    """The folders of the splits; None when those of the root are classes."""
     named = [(split_of(folder.name, exactly=True), folder) for folder in _folders(root)]
     splits = {split: folder for split, folder in named if split}
-    others = [folder for split, folder in named if not split and _has_picture(folder)]
-    if TRAIN not in splits or (others and len(splits) == 1):
+    if not splits:
         return None
-    if others or len(splits) < sum(split is not None for split, _ in named):
-        folders = ", ".join(folder.name for _, folder in named)
+    others = [folder for split, folder in named if not split and _has_picture(folder)]
+    if others and not (TRAIN in splits and any(map(_has_picture, _folders(splits[TRAIN])))):
+        return None
+    if others or TRAIN not in splits or len(splits) < sum(split is not None for split, _ in named):
+        listed = ", ".join(folder.name for _, folder in named)
         raise LayoutError(
-            f"{root}: want one folder each of train, val and test, and no other with pictures; got {folders}"
+            f"{root}: want a train folder, at most one val and one test folder, and no other with pictures; got {listed}"
         )
     return splits
 
 
-def _class_folders(folder: Path) -> dict[str, Path]:
-    return {child.name: child for child in _folders(folder)}
-
-
-def _check_classes(root: Path, classes: dict[str, dict[str, Path]]) -> None:
-    if not classes[TRAIN]:
-        raise _nothing_found(root)
+def _check_agreement(root: Path, classes: dict[str, dict[str, Path]]) -> None:
     for split, folders in classes.items():
         extra, missing = sorted(folders.keys() - classes[TRAIN]), sorted(classes[TRAIN].keys() - folders)
         if extra or missing:
@@ -74,18 +73,14 @@ def _check_classes(root: Path, classes: dict[str, dict[str, Path]]) -> None:
 
 
 def _nothing_found(root: Path) -> Exception:
-    files = list(_walk(root))
-    pictures = sum(_is_picture(path) for path in files)
+    kinds = Counter(path.suffix.lower() or "without extension" for path in _walk(root))
+    pictures = sum(count for kind, count in kinds.items() if kind in EXTENSIONS)
     if pictures:
         return LayoutError(
-            f"{root}: {pictures} pictures but no class folders; put those of each class into a folder of its name"
+            f"{root}: pictures ({pictures}) but no class folders; put those of each class into a folder of its name"
         )
-    kinds = ", ".join(
-        f"{count} {kind or 'without extension'}" for kind, count in Counter(p.suffix for p in files).most_common(5)
-    )
-    return NoImagesError(
-        f"{root}: no pictures; files found: {kinds or 'none'}. Known extensions: {' '.join(sorted(EXTENSIONS))}"
-    )
+    listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(_SHOWN)) or "none"
+    return NoImagesError(f"{root}: no pictures ({', '.join(sorted(EXTENSIONS))}); other files: {listed}")
 
 
 def _pictures(root: Path, folders: list[Path]) -> list[Picture]:
@@ -104,27 +99,35 @@ def _walk(folder: Path, seen: set[tuple[int, int]] | None = None) -> Iterator[Pa
     if (state.st_dev, state.st_ino) in seen:
         return
     seen.add((state.st_dev, state.st_ino))
-    yield from _files(folder)
-    for child in _folders(folder):
+    files, folders = _entries(folder)
+    yield from files
+    for child in folders:
         yield from _walk(child, seen)
 
 
-def _has_picture(folder: Path) -> bool:
-    return any(_is_picture(path) for path in _walk(folder))
-
-
-def _folders(folder: Path) -> list[Path]:
-    return [path for path in _visible(folder) if path.is_dir()]
+def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Visible files and folders, by name, so that nothing depends on the order the file system gives."""
+    files: list[Path] = []
+    folders: list[Path] = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.name.startswith(".") and entry.name != "__MACOSX":
+                # os.path.isdir where it may be a link: it answers for a link to itself, entry.is_dir() raises.
+                inside = os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
+                (folders if inside else files).append(folder / entry.name)
+    return sorted(files), sorted(folders)
 
 
 def _files(folder: Path) -> list[Path]:
-    return [path for path in _visible(folder) if not path.is_dir()]
+    return _entries(folder)[0]
 
 
-def _visible(folder: Path) -> list[Path]:
-    """Entries by name, so that nothing depends on the order the file system gives."""
-    names = sorted(name for name in os.listdir(folder) if not name.startswith(".") and name != "__MACOSX")
-    return [folder / name for name in names]
+def _folders(folder: Path) -> list[Path]:
+    return _entries(folder)[1]
+
+
+def _has_picture(folder: Path) -> bool:
+    return any(map(_is_picture, _walk(folder)))
 
 
 def _is_picture(path: Path) -> bool:

@@ -125,6 +125,15 @@ def _find(source: str | Path) -> Found:
     if source == digits.NAME:
         return digits.find()
     path = Path(source).expanduser()
+    try:
+        return _find_below(source, path)
+    except PermissionError as error:
+        raise SourceNotFoundError(
+            f"{source}: permission denied for {error.filename}; make it readable for you"
+        ) from error
+
+
+def _find_below(source: str | Path, path: Path) -> Found:
     if not path.exists():
         raise SourceNotFoundError(
             f"no such file or folder: {source}; give a folder with one folder a class, a .parquet file, a folder of them, "
@@ -163,7 +172,7 @@ def _check_present(present: set[int], classes: Sequence[str], remedy: str) -> No
 
 def _complete(found: Found, shares: Mapping[str, float], seed: int) -> dict[str, list[Picture]]:
     """All three splits: those given, and the missing ones cut off the training pictures."""
-    check_disjoint(found.splits)
+    check_disjoint({split: found.splits[split] for split in (TRAIN, *shares) if split in found.splits})
     missing = {split: share for split, share in shares.items() if split not in found.splits}
     if not missing:
         return dict(found.splits)

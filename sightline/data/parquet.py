@@ -22,9 +22,19 @@ SIZE_LIMIT = 8 * 2**30
 
 
 def files_below(root: Path) -> list[Path]:
-    """Visible parquet files at any depth, by name."""
-    below = (path.relative_to(root) for path in root.rglob("*") if path.suffix.lower() == SUFFIX and path.is_file())
-    return [root / path for path in sorted(below) if not any(part.startswith(".") for part in path.parts)]
+    """The parquet files of a folder, by name; if it has none, those of its folders called data, train, val or test."""
+    here = _files(root)
+    if here:
+        return here
+    folders = [
+        path for path in sorted(root.iterdir()) if path.is_dir() and (path.name == "data" or split_of(path.name))
+    ]
+    return [path for folder in folders for path in _files(folder)]
+
+
+def _files(folder: Path) -> list[Path]:
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() == SUFFIX and path.is_file())
+    return [path for path in paths if not path.name.startswith(".")]
 
 
 def find_in_file(path: Path) -> Found:

@@ -16,9 +16,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from sightline.data import draw
-
-STRONGEST = 10
-"""Magnitude at which every operation reaches its full range."""
+from sightline.data.augment import STRONGEST
 
 
 def rand_augment(images: Tensor, ops: int, magnitude: int, generator: torch.Generator) -> Tensor:
