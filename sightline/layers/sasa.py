@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from sightline.ops.local_attention import LOCAL_ATTENTION
 from sightline.ops.support import Window
 from sightline.ops.tap import Tap
+from sightline.ops.window import check_window
 
 RELATIVE = ("per_head", "shared", "none")
 
@@ -63,6 +64,7 @@ class StandAloneSelfAttention2d(nn.Module):
     ) -> None:
         super().__init__()
         out_channels = in_channels if out_channels is None else out_channels
+        check_window("StandAloneSelfAttention2d", kernel_size, stride, dilation)
         if out_channels % heads:
             raise ValueError(f"heads must divide out_channels; got heads={heads}, out_channels={out_channels}")
         if relative not in RELATIVE:
