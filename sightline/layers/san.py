@@ -92,7 +92,7 @@ class PairwiseSelfAttention2d(nn.Module):
         related = pairwise_relation(query, self.key(x), self.relation, **self.geometry)  # B, R, K*K, h, w
         if self.position is not None:
             offsets = self._positions(self.position, x.shape[2], x.shape[3]).to(related.dtype)
-            related = torch.cat([related, offsets.expand(len(x), -1, -1, -1, -1)], dim=1)
+            related = torch.cat([related, offsets.expand(x.shape[0], -1, -1, -1, -1)], dim=1)
         logits = self.mapping(related.flatten(3)).unflatten(3, related.shape[3:])  # B, G, K*K, h, w
         return self.attend(logits, self.value(x))
 

@@ -12,6 +12,19 @@ from torch import Tensor, nn
 from sightline.ops.window import check_window
 
 
+class ChannelLinear(nn.Linear):
+    """A linear map of the channels of (B, C, H, W).
+
+    A 1 x 1 convolution in all but speed: for the few channels of a narrow gamma, torch's convolution takes up to ten times as
+    long on a CPU as this matrix product.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight.expand(x.shape[0], -1, -1)  # B, out, in
+        y = torch.bmm(weight, x.flatten(2)).unflatten(2, x.shape[2:])  # B, out, H, W
+        return y if self.bias is None else y + self.bias[:, None, None]
+
+
 def weight_mapping(
     in_channels: int,
     hidden: int,
@@ -20,7 +33,7 @@ def weight_mapping(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> nn.Sequential:
-    """Gamma: (batch norm, ReLU, 1 x 1 convolution) `depth` times, the last convolution alone with a bias."""
+    """Gamma: (batch norm, ReLU, linear) `depth` times on the channels of (B, C, H, W), the last linear alone with a bias."""
     if depth < 1:
         raise ValueError(f"mapping_depth must be at least 1; got {depth}")
     widths = [in_channels, *[hidden] * (depth - 1), out_channels]
@@ -29,7 +42,7 @@ def weight_mapping(
         before, after = widths[step - 1], widths[step]
         layers[f"norm{step}"] = nn.BatchNorm2d(before, device=device, dtype=dtype)
         layers[f"act{step}"] = nn.ReLU(inplace=True)
-        layers[f"linear{step}"] = nn.Conv2d(before, after, 1, bias=step == depth, device=device, dtype=dtype)
+        layers[f"linear{step}"] = ChannelLinear(before, after, bias=step == depth, device=device, dtype=dtype)
     return nn.Sequential(layers)
 
 

@@ -40,11 +40,11 @@ def weights(logits, value, *, queries, kernel_size, normalise, stride, dilation,
     """The weights alone, (B, G, Q, K*K)."""
     with without_autocast(logits.device):
         (a,) = widen(logits)
-        a = a.flatten(3)  # B, G, K*K, h*w
-        if queries is None:
-            queries = torch.arange(a.shape[3], device=a.device)
-        a = a[..., queries].transpose(2, 3)  # B, G, Q, K*K
+        a = a.flatten(3).transpose(2, 3)  # B, G, h*w, K*K
+        if queries is not None:
+            a = a[:, :, queries]  # B, G, Q, K*K
         if border == "exclude":
-            target = window.targets(value.shape[2], value.shape[3], kernel_size, stride, dilation, border, queries)
+            asked = torch.arange(a.shape[2], device=a.device) if queries is None else queries
+            target = window.targets(value.shape[2], value.shape[3], kernel_size, stride, dilation, border, asked)
             a = a.masked_fill(target < 0, float("-inf"))
         return a.softmax(dim=-1) if normalise == "softmax" else a
