@@ -1,8 +1,9 @@
 """Feed batches to a training or evaluation loop, and say how long it had to wait for them."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from time import perf_counter
 from typing import NamedTuple
 
@@ -69,25 +70,26 @@ class Loader:
         """Share of the latest epoch's time, 0 to 1, that the loop spent waiting for batches."""
         return self._waited / self._elapsed if self._elapsed else 0.0
 
-    def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
+    def epoch(self, epoch: int = 0, start: int = 0) -> Generator[Batch, None, None]:
         """Yield the batches of one epoch, from step `start` on."""
         batches = EpochBatches(**self._options, epoch=epoch, start=start)
-        ready = self._prepared(batches) if self.workers else map(self._fetch, batches)
-        return self._timed(ready)
-
-    def _timed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         self._waited, began = 0.0, perf_counter()
-        while True:
-            asked = perf_counter()
-            batch = next(batches, None)
-            got = perf_counter()
-            self._waited += got - asked
-            self._elapsed = got - began
-            if batch is None:
-                return
-            yield batch
+        with closing(self._ahead(batches) if self.workers else self._at_once(batches)) as ready:
+            while True:
+                asked = perf_counter()
+                batch = next(ready, None)
+                got = perf_counter()
+                self._waited += got - asked
+                self._elapsed = got - began
+                if batch is None:
+                    return
+                yield batch
 
-    def _prepared(self, batches: Iterable[Tensor]) -> Iterator[Batch]:
+    def _at_once(self, batches: Iterable[Tensor]) -> Generator[Batch, None, None]:
+        for indices in batches:
+            yield self._fetch(indices)
+
+    def _ahead(self, batches: Iterable[Tensor]) -> Generator[Batch, None, None]:
         waiting: deque[Future[Batch]] = deque()
         with ThreadPoolExecutor(self.workers) as pool:
             try:
