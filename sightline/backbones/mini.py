@@ -58,9 +58,8 @@ default_cfgs = generate_default_cfgs(
 
 def _build(name: str, pretrained: bool, options: dict[str, Any]) -> Trunk:
     options.setdefault("img_size", 32)
-    return build_model_with_cfg(
-        partial(Trunk, CONFIGS[name]), name, pretrained, feature_cfg={"flatten_sequential": True}, **options
-    )
+    features = {"out_indices": (0, 1, 2, 3)}  # the stem and the stages
+    return build_model_with_cfg(partial(Trunk, CONFIGS[name]), name, pretrained, feature_cfg=features, **options)
 
 
 @register_model

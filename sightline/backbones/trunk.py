@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import torch
 from timm.layers import DropPath, SelectAdaptivePool2d
 from timm.models import checkpoint_seq
 from torch import Tensor, nn
@@ -126,10 +125,12 @@ class Trunk(nn.Module):
         self.feature_info = [{"num_chs": config.stem_width, "reduction": 2 if large else 1, "module": "act1"}]
         channels, grid = config.stem_width, _shrink(grid, reduction)
         self.stages = [f"layer{stage + 1}" for stage in range(len(config.layers))]
-        rates = torch.linspace(0, drop_path_rate, sum(config.layers)).split(list(config.layers))
+        rates = iter(_linear(drop_path_rate, sum(config.layers)))
         for stage, name in enumerate(self.stages):
             stride = 1 if stage == 0 else 2
-            self.add_module(name, _stage(config, stage, channels, stride, grid, rates[stage].tolist()))
+            self.add_module(
+                name, _stage(config, stage, channels, stride, grid, [next(rates) for _ in range(config.layers[stage])])
+            )
             channels, grid, reduction = (
                 config.widths[stage] * config.expansion,
                 _shrink(grid, stride),
@@ -179,7 +180,7 @@ class Trunk(nn.Module):
 
     def no_weight_decay(self) -> set[str]:
         """Parameters that weight decay must spare: tables of relative positions and scalar gates."""
-        spared = ("relative_rows", "relative_cols", "gamma")
+        spared = ("relative_rows", "relative_cols", "embed_rows", "embed_cols", "embed_mixtures", "gamma")
         return {name for name, _ in self.named_parameters() if name.endswith(spared)}
 
 
@@ -188,6 +189,11 @@ def pointwise(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d
     conv = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     return conv
+
+
+def _linear(last: float, count: int) -> list[float]:
+    """Evenly spaced from 0 to last."""
+    return [last * index / max(count - 1, 1) for index in range(count)]
 
 
 def _shrink(grid: tuple[int, int], stride: int) -> tuple[int, int]:
