@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 UV     := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format lock clean
+.PHONY: help install demo test golden check format lock clean
 
 help:  ## List the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -26,6 +26,11 @@ demo: $(STAMP)  ## The main job: train ten small nets on the embedded digits, wr
 
 test: $(STAMP)  ## Run the tests (under 6 minutes on two cores)
 	@$(BIN)/python -m pytest
+
+golden: $(STAMP)  ## Compare with all golden numbers and write docs/golden.md
+	@mkdir -p build && rm -f build/golden.jsonl
+	@SIGHTLINE_GOLDEN_TABLE=build/golden.jsonl $(BIN)/python -m pytest -k golden
+	@$(BIN)/python docs/golden_table.py build/golden.jsonl
 
 check: $(STAMP)  ## Format, lint and types, without changing anything
 	@$(BIN)/ruff format --check .

@@ -5,6 +5,7 @@ the same name as an output) and `grad.*`, the gradient of sum(output * c) over a
 """
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 FOLDER = Path(__file__).parent / "golden"
+TABLE = "SIGHTLINE_GOLDEN_TABLE"  # names a file: every comparison appends its largest differences there (`make golden`)
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ def check(case: Golden, outputs: dict[str, Tensor], leaves: dict[str, Tensor], t
     if missing:
         raise AssertionError(f"{case.name}: not compared: {sorted(missing)}")
     if not cotangents:
+        _record(case, outputs, {})
         return
     for leaf in leaves.values():
         leaf.grad = None
@@ -81,6 +84,24 @@ def check(case: Golden, outputs: dict[str, Tensor], leaves: dict[str, Tensor], t
         if got is None:
             raise AssertionError(f"{case.name}: {name} received no gradient")
         _close(f"{case.name} grad.{name}", got.reshape(grad.shape), grad, tolerance)
+    gradients = {
+        name: leaf.grad for name, leaf in leaves.items() if name in case.part("grad") and leaf.grad is not None
+    }
+    _record(case, outputs, gradients)
+
+
+def _record(case: Golden, outputs: dict[str, Tensor], gradients: dict[str, Tensor]) -> None:
+    if not os.environ.get(TABLE):
+        return
+    forward = [difference(got, case.tensors[f"output.{name}"]) for name, got in outputs.items()]
+    backward = []
+    for name, got in gradients.items():
+        if f"grad.{name}" not in case.zero_gradients and name not in case.zero_gradients:
+            expected = case.tensors[f"grad.{name}"]
+            backward.append(difference(got.reshape(expected.shape), expected))
+    line = {"case": case.name, "forward": max(forward), "gradient": max(backward, default=None)}
+    with open(os.environ[TABLE], "a") as file:
+        file.write(json.dumps(line) + "\n")
 
 
 def _close(what: str, got: Tensor, expected: Tensor, tolerance: float) -> None:
