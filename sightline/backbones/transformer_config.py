@@ -12,7 +12,7 @@ class TransformerConfig:
         depth: blocks.
         heads: attention heads a block.
         patch_size: side of a patch, in pixels of the image or of the stem's features.
-        patches_across: for small images: the patch side is the shorter image side over this, whatever patch_size says.
+        patches_across: for nets of several image sizes: the patch grows to the shorter image side over this; None: it does not.
         hidden: inner width of the perceptrons; None: 4 * dim.
         class_token: prepend a class token; without one the classifier reads the mean of the patches.
         distilled: append a distillation token with its own head.
@@ -22,7 +22,8 @@ class TransformerConfig:
         gelu: "erf" or "tanh".
         resize: how positions go to another grid, "bicubic" or "bilinear".
         border: "pad" or "drop", for sizes the patch does not divide.
-        init: "deit" or "google".
+        init: "deit" or "google", see `sightline.backbones.transformer_init`.
+        position_std: spread of the position embeddings at the start; 0.02 in both sources.
     """
 
     dim: int
@@ -40,6 +41,12 @@ class TransformerConfig:
     resize: str = "bicubic"
     border: str = "pad"
     init: str = "deit"
+    position_std: float = 0.02
+
+    def patch_for(self, image_size: tuple[int, int]) -> int:
+        """Side of a patch of images of this size."""
+        grown = 0 if self.patches_across is None else min(image_size) // self.patches_across
+        return max(self.patch_size, grown)
 
 
 GOOGLE = {"gelu": "tanh", "resize": "bilinear", "border": "drop", "init": "google"}

@@ -66,13 +66,14 @@ class PatchTransformer(nn.Module):
         self.num_prefix_tokens = int(cfg.class_token) + int(cfg.distilled)
         self._set_pool(global_pool if global_pool is not None else "token" if cfg.class_token else "avg")
 
-        patch = cfg.patch_size if cfg.patches_across is None else max(min(self.img_size) // cfg.patches_across, 1)
+        patch = cfg.patch_for(self.img_size)
         backbone = BitStem(in_chans, cfg.stem, cfg.stem_width) if cfg.stem else None
         self.patch_embed = PatchEmbed(in_chans, cfg.dim, patch, cfg.border, backbone=backbone)
         self.grid = self.patch_embed.grid_of(*self.img_size)
         self.cls_token = nn.Parameter(torch.empty(1, 1, cfg.dim)) if cfg.class_token else None
         self.dist_token = nn.Parameter(torch.empty(1, 1, cfg.dim)) if cfg.distilled else None
         self.pos_embed = nn.Parameter(torch.empty(1, self.num_prefix_tokens + self.grid[0] * self.grid[1], cfg.dim))
+        nn.init.normal_(self.pos_embed, std=cfg.position_std)
         self.pos_drop = nn.Dropout(drop_rate)
         rates = torch.linspace(0, drop_path_rate, cfg.depth, device="cpu").tolist()
         self.blocks = nn.ModuleList(self._block(drop_rate, rate) for rate in rates)
@@ -204,7 +205,7 @@ class PatchTransformer(nn.Module):
 
     def no_weight_decay(self) -> set[str]:
         """Parameters that weight decay must spare."""
-        return {"cls_token", "dist_token", "pos_embed"}
+        return {"cls_token", "dist_token", "pos_embed"} & dict(self.named_parameters()).keys()
 
     def _embed(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Tokens (B, L, C) with their positions, and the grid of the patches."""
@@ -214,7 +215,7 @@ class PatchTransformer(nn.Module):
                 "build it with dynamic_img_size=True or call set_input_size"
             )
         tokens, grid = self.patch_embed(x)
-        prefix = [token.expand(len(x), -1, -1) for token in (self.cls_token, self.dist_token) if token is not None]
+        prefix = [token.expand(x.shape[0], -1, -1) for token in (self.cls_token, self.dist_token) if token is not None]
         positions = resize_positions(self.pos_embed, self.grid, grid, self.num_prefix_tokens, self.cfg.resize)
         return self.pos_drop(torch.cat([*prefix, tokens], dim=1) + positions), grid
 
