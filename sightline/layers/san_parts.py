@@ -19,9 +19,9 @@ class ChannelLinear(nn.Linear):
     long on a CPU as this matrix product.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        weight = self.weight.expand(x.shape[0], -1, -1)  # B, out, in
-        y = torch.bmm(weight, x.flatten(2)).unflatten(2, x.shape[2:])  # B, out, H, W
+    def forward(self, input: Tensor) -> Tensor:
+        weight = self.weight.expand(input.shape[0], -1, -1)  # B, out, in
+        y = torch.bmm(weight, input.flatten(2)).unflatten(2, input.shape[2:])  # B, out, H, W
         return y if self.bias is None else y + self.bias[:, None, None]
 
 
