@@ -93,7 +93,8 @@ class RunFolder:
 
     def write_log(self, lines: list[dict[str, Any]]) -> None:
         """Replace the log; a resumed run drops the epochs that its checkpoint has not seen."""
-        atomic_write(self.file(LOG), "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines))
+        with atomic_file(self.file(LOG), lasting=False) as handle:
+            handle.writelines(json.dumps(line, allow_nan=False).encode() + b"\n" for line in lines)
 
 
 def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> None:
@@ -103,8 +104,12 @@ def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> None:
 
 
 @contextmanager
-def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def atomic_file(path: str | os.PathLike[str], lasting: bool = True) -> Iterator[BinaryIO]:
     """A binary file that takes its name when the block ends well, and vanishes when it does not.
+
+    Args:
+        path: the name it takes.
+        lasting: wait until it is on the disk, so that it survives a power cut; a killed process harms neither kind.
 
     Raises:
         RunFolderError: no space, no permission, or another fault of the file system; an older file of that name is untouched.
@@ -116,9 +121,11 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         with open(beside, "wb") as handle:
             yield handle
             handle.flush()
-            os.fsync(handle.fileno())
+            if lasting:
+                os.fsync(handle.fileno())
         os.replace(beside, path)
-        _flush_folder(path.parent)
+        if lasting:
+            _flush_folder(path.parent)
     except OSError as error:
         raise RunFolderError(f"cannot write {path}: {_remedy(error)}") from error
     finally:

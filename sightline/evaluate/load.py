@@ -67,7 +67,7 @@ def save_weights(path: str | os.PathLike[str], model: nn.Module, meta: ModelMeta
     """Write a model's parameters and buffers with the header that makes the file stand on its own."""
     tensors = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in model.state_dict().items()}
     header = json.dumps({"schema": SCHEMA} | asdict(meta))
-    atomic_write(path, save(tensors, {"format": "pt", KEY: header}))
+    atomic_write(path, save(tensors, {KEY: header}))  # one key: safetensors writes several in any order
 
 
 def load_run(path: str | os.PathLike[str]) -> tuple[nn.Module, ModelMeta]:

@@ -42,11 +42,10 @@ def wilson_interval(right: int, total: int, confidence: float = 0.95) -> Interva
     """
     if not 0 <= right <= total or total < 1:
         raise ValueError(f"need 0 <= right <= total and total >= 1; got right={right}, total={total}")
-    z = float(stats.norm.ppf(_upper(confidence)))
-    share, weight = right / total, z * z / total
-    centre = (share + weight / 2) / (1 + weight)
-    half = z / (1 + weight) * math.sqrt(share * (1 - share) / total + weight / (4 * total))
-    return Interval(share, max(0.0, centre - half), min(1.0, centre + half))
+    _upper(confidence)  # refuses one that is not inside 0..1
+    share = right / total
+    ends = stats.binomtest(right, total).proportion_ci(confidence, method="wilson")
+    return Interval(share, min(share, float(ends.low)), max(share, float(ends.high)))
 
 
 def t_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:

@@ -1,17 +1,14 @@
-"""The optimiser, the learning rate of each step, and the averaged weights.
+"""The optimiser, and the learning rate of each step.
 
 Source: AdamW, Loshchilov and Hutter 2019, arXiv 1711.05101; cosine, the same authors 2017, arXiv 1608.03983, without restarts.
-Ours: the learning rate is a function of the step and holds no state; the average warms up as min(decay, (1 + t) / (10 + t)), so
-that short runs do not average over their random start; buffers (running statistics) are averaged with the weights.
+Ours: the learning rate is a function of the step and holds no state.
 """
 
 import math
-from collections.abc import Sequence
 
 import torch
 from timm.optim import param_groups_weight_decay
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch import nn
 
 from sightline.recipes import Recipe
 
@@ -43,16 +40,3 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Give all parameter groups the same rate."""
     for group in optimizer.param_groups:
         group["lr"] = rate
-
-
-def average_weights(model: nn.Module, decay: float) -> AveragedModel:
-    """A copy of the model that follows it: call `update_parameters(model)` after each step."""
-
-    def move(averages: Sequence[Tensor], values: Sequence[Tensor], count: Tensor | int) -> None:
-        if not averages[0].is_floating_point():
-            torch._foreach_copy_(list(averages), list(values))
-            return
-        t = int(count)
-        torch._foreach_lerp_(list(averages), list(values), 1 - min(decay, (1 + t) / (10 + t)))
-
-    return AveragedModel(model, multi_avg_fn=torch.no_grad()(move), use_buffers=True)

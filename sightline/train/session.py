@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from sightline.data import derive_seed, generator_for
 from sightline.recipes import Recipe
+from sightline.train.average import WeightAverage
 from sightline.train.nonfinite import NonFiniteLossError, first_nonfinite, first_nonfinite_gradient
 from sightline.train.objectives import Objective
-from sightline.train.optimize import average_weights, build_optimizer, set_learning_rate
+from sightline.train.optimize import build_optimizer, set_learning_rate
 from sightline.train.teacher import Teacher
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -63,9 +64,10 @@ class Session:
 
     def __init__(self, model: nn.Module, recipe: Recipe, accelerator: Accelerator, teacher: Teacher | None) -> None:
         self.model, self.recipe, self.accelerator = model.to(accelerator.device), recipe, accelerator
-        self.average = average_weights(self.model, recipe.ema) if recipe.ema is not None else None
+        self.average = WeightAverage(self.model, recipe.ema) if recipe.ema is not None else None
         self.prepared = accelerator.prepare(self.model)
         self.optimizer = build_optimizer(self.model, recipe)
+        self.parameters = list(self.model.parameters())
         self.scaler = torch.amp.GradScaler(accelerator.device.type, enabled=recipe.precision == "fp16")
         self.teacher = teacher.to(accelerator.device) if teacher is not None else None
         self.objective = Objective(recipe.distillation, recipe.distillation_alpha, recipe.distillation_tau)
@@ -94,7 +96,8 @@ class Session:
             NonFiniteLossError: the loss or its gradient is not finite; the weights are as they were.
         """
         set_learning_rate(self.optimizer, rate)
-        self.prepared.train()
+        if not self.prepared.training:
+            self.prepared.train()
         loss = 0.0
         for number, (images, targets) in enumerate(parts, 1):
             with self.accelerator.no_sync(self.prepared) if number < len(parts) else nullcontext():
@@ -116,7 +119,7 @@ class Session:
     def _update(self) -> None:
         self.scaler.unscale_(self.optimizer)
         largest = math.inf if self.recipe.clip_grad is None else self.recipe.clip_grad
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), largest)
+        norm = nn.utils.clip_grad_norm_(self.parameters, largest)
         # with a scaler, an infinite gradient is routine: the scaler skips the step and lowers its scale
         if not self.scaler.is_enabled() and not norm.isfinite():
             raise self._failure(first_nonfinite_gradient(self.model))
@@ -124,7 +127,7 @@ class Session:
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         if self.average is not None:
-            self.average.update_parameters(self.model)
+            self.average.update()
 
     def _failure(self, culprit: str) -> NonFiniteLossError:
         return NonFiniteLossError(self.epoch, self.step, culprit)
@@ -157,7 +160,11 @@ class Session:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python's, numpy's and torch's global generators, torch's on all devices."""
+    """Seed Python's, numpy's and torch's global generators, on the CPU and, once it is in use, on the GPU of this process."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(
+        seed
+    )  # torch.manual_seed takes a millisecond where CUDA is built in but not in use
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed(seed)

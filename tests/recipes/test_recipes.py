@@ -1,0 +1,94 @@
+"""Recipes: typed changes, clear refusals, and smoke twins that are the same path, smaller."""
+
+import dataclasses
+import json
+
+import pytest
+
+from sightline.recipes import RECIPES, Recipe, distilled, get, override, smoke
+from sightline.recipes.rules import parse
+
+
+def test_changes_are_typed_by_the_annotation():
+    recipe = override(
+        get("mini"),
+        [
+            "lr=5e-4",
+            "betas=0.9, 0.95",
+            "clip_grad=none",
+            "optimizer=sgd",
+            "epochs=3",
+            "teacher=runs/a=b",
+            "ema=0.99",
+            "image_size=none",
+        ],
+    )
+    assert (recipe.lr, recipe.betas, recipe.clip_grad, recipe.optimizer) == (5e-4, (0.9, 0.95), None, "sgd")
+    assert (recipe.epochs, recipe.teacher, recipe.ema, recipe.image_size) == (3, "runs/a=b", 0.99, None)
+    assert get("mini").lr == 1e-3
+
+
+@pytest.mark.parametrize(("text", "value"), [("yes", True), ("False", False), ("1", True), ("off", False)])
+def test_switches(text, value):
+    assert parse("switch", text, bool) is value
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("lr", "written key=value; got 'lr'"),
+        ("epoch=3", r"no field 'epoch' \(did you mean 'epochs'\?\); it has: epochs, batch_size"),
+        ("name=x", "no field 'name'"),
+        ("epochs=3.5", "epochs takes a whole number; got '3.5'"),
+        ("betas=0.9", "betas takes 2 numbers, separated by commas; got '0.9'"),
+        ("lr=fast", "lr takes a number; got 'fast'"),
+        ("clip_grad=x", "clip_grad takes a number or none; got 'x'"),
+        ("optimizer=adam", "optimizer must be one of adamw, sgd; got 'adam'"),
+        ("flip=2", "flip must be from 0 to 1; got 2.0"),
+        ("lr=nan", "lr must be at least 0; got nan"),
+        ("betas=0.9,2", r"betas must be from 0 to 1; got 2.0"),
+        ("lr=1e-6", "min_lr must not exceed lr"),
+    ],
+)
+def test_a_wrong_change_says_what_is_right(change, message):
+    with pytest.raises(ValueError, match=message):
+        override(get("mini"), [change])
+
+
+@pytest.mark.parametrize(("field", "value"), [("epochs", True), ("epochs", 2.0), ("betas", [0.9, 0.9]), ("name", None)])
+def test_a_wrong_type_is_refused(field, value):
+    with pytest.raises(TypeError, match=f"{field} must be"):
+        dataclasses.replace(get("mini"), **{field: value})
+
+
+def test_every_recipe_has_a_card_and_a_smoke_twin():
+    for name, recipe in RECIPES.items():
+        assert recipe.name == name
+        assert recipe.card.startswith(name + ":")
+        if not name.endswith("_smoke"):
+            twin = get(name + "_smoke")
+            assert twin == dataclasses.replace(smoke(recipe), card=twin.card)
+            assert twin.epochs <= 2
+            assert twin.batch_size <= twin.train_limit <= 256
+            assert twin.distillation == recipe.distillation
+
+
+def test_every_recipe_survives_json():
+    for recipe in RECIPES.values():
+        back = json.loads(json.dumps(dataclasses.asdict(recipe)))
+        fields = {key: tuple(value) if isinstance(value, list) else value for key, value in back.items()}
+        assert Recipe(**fields) == recipe
+
+
+def test_distilled_keeps_the_budget():
+    plain, taught = get("digits"), distilled(get("digits"))
+    changed = {f.name for f in dataclasses.fields(plain) if getattr(plain, f.name) != getattr(taught, f.name)}
+    assert changed == {"name", "card", "distillation"}
+    assert taught == get("kd_digits")
+
+
+def test_unknown_recipe_lists_the_known():
+    with pytest.raises(
+        ValueError, match=r"no recipe is named 'digit' \(did you mean 'digits'\?\); there are: mini, kd_mini"
+    ):
+        get("digit")

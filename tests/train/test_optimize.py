@@ -1,0 +1,68 @@
+"""Parameter groups, learning rates and averaged weights against the formulas."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from sightline.train.average import WeightAverage
+from sightline.train.optimize import build_optimizer, learning_rate, set_learning_rate
+from tests.train.tiny import RECIPE, TinyNet
+
+RUN = replace(RECIPE, epochs=4, warmup_epochs=1.0, lr=0.1, min_lr=0.01)
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_decay_spares_norms_biases_and_what_the_model_exempts(name):
+    model = TinyNet(3, 3)
+    optimizer = build_optimizer(model, replace(RUN, optimizer=name, weight_decay=0.3))
+    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert {n: decay[id(p)] for n, p in model.named_parameters()} == {
+        "conv.weight": 0.0,
+        "conv.bias": 0.0,
+        "norm.weight": 0.0,
+        "norm.bias": 0.0,
+        "fc.weight": 0.3,
+        "fc.bias": 0.0,
+    }
+    set_learning_rate(optimizer, 0.7)
+    assert {group["lr"] for group in optimizer.param_groups} == {0.7}
+
+
+def test_learning_rate_rises_falls_and_ends_at_min_lr():
+    rates = [learning_rate(RUN, step, 5) for step in range(20)]
+    assert rates[:5] == pytest.approx([0.1 * (k + 1) / 6 for k in range(5)])
+    assert rates[5] == pytest.approx(0.1)
+    for step in range(5, 20):
+        assert rates[step] == pytest.approx(0.01 + 0.09 * (1 + math.cos(math.pi * (step - 5) / 14)) / 2)
+    assert rates[-1] == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(("epochs", "warmup"), [(1, 0.0), (1, 5.0), (2, 2.0)])
+def test_short_runs_have_finite_positive_rates(epochs, warmup):
+    run = replace(RUN, epochs=epochs, warmup_epochs=warmup)
+    assert all(0 < learning_rate(run, step, 1) <= 0.1 for step in range(epochs))
+
+
+def test_average_follows_the_formula_in_weights_and_buffers():
+    torch.manual_seed(0)
+    model = TinyNet(3, 3)
+    average = WeightAverage(model, decay=0.3)
+    weight, mean = model.fc.weight.detach().clone(), model.norm.running_mean.clone()
+    for t in range(5):
+        with torch.no_grad():
+            model.fc.weight.add_(1.0)
+            model.norm.running_mean.add_(2.0)
+            model.norm.num_batches_tracked.add_(1)
+        average.update()
+        decay = min(0.3, (1 + t) / (10 + t))
+        weight = decay * weight + (1 - decay) * model.fc.weight.detach()
+        mean = decay * mean + (1 - decay) * model.norm.running_mean
+    torch.testing.assert_close(average.module.fc.weight.detach(), weight)
+    torch.testing.assert_close(average.module.norm.running_mean, mean)
+    assert average.module.norm.num_batches_tracked == 5
+    fresh = WeightAverage(model, decay=0.3)
+    fresh.load_state_dict(average.state_dict())
+    assert fresh.updates == 5
+    torch.testing.assert_close(fresh.module.fc.weight.detach(), weight)
