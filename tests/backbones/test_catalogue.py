@@ -18,6 +18,8 @@ PARAMETERS = {  # 10 classes, built for 32 x 32
     "sasa_resnet_mini": 325_194,
     "lrnet_mini": 250_610,
     "aa_resnet_mini": 538_570,
+    "san_mini_pairwise": 347_585,
+    "san_mini_patchwise": 377_664,
     "vit_mini": 571_402,
     "deit_mini_distilled": 572_564,
 }
@@ -125,8 +127,8 @@ def test_features_only(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_compiles_and_exports(name):
-    model = build(name).eval()
-    images = torch.randn(2, 3, 16, 16)
+    model = build(name, img_size=8).eval()
+    images = torch.randn(2, 3, 8, 8)
     expected = model(images)
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(images), expected, atol=1e-5, rtol=1e-4)
