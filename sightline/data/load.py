@@ -98,6 +98,8 @@ def load_splits(
         UnknownLabelError, TooFewImagesError, OverlappingSplitsError, TooManyUnreadableError: all of them `DataError`.
         ValueError: an argument is out of range.
     """
+    if not 0 <= max_unreadable <= 1:
+        raise ValueError(f"max_unreadable is a share, 0 to 1; got {max_unreadable}")
     size = None if image_size is None else as_size(image_size)
     found = _find(source)
     _check_classes(source, found)

@@ -174,3 +174,9 @@ def test_generators_depend_on_every_part():
     assert generator_for(0, 1).initial_seed() != generator_for(1, 0).initial_seed()
     assert generator_for("a", 11).initial_seed() != generator_for("a1", 1).initial_seed()
     assert math.log2(generator_for(5).initial_seed()) < 63
+
+
+@pytest.mark.parametrize("augment", [ALL, Augment(MEAN, STD, resized_crop=(0.3, 1.0))])
+def test_everything_is_made_where_the_images_lie(augment):
+    """Images without data, on the device "meta": mixing devices would raise."""
+    assert augment(batch().to("meta"), generator_for(0)).device.type == "meta"

@@ -106,6 +106,7 @@ def test_one_colour_has_a_positive_deviation(tmp_path):
         {"val_fraction": 0.5, "test_fraction": 0.5},
         {"image_size": 0},
         {"train_limit": 2},
+        {"max_unreadable": 1.5},
     ],
 )
 def test_arguments_out_of_range(tmp_path, options):

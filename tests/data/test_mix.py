@@ -123,3 +123,10 @@ def test_a_batch_of_one():
 def test_bad_options(options):
     with pytest.raises(ValueError, match="got"):
         Mix(3, **options)
+
+
+@pytest.mark.parametrize("mix", [Mix(5, mixup=1.0), Mix(5, cutmix=1.0), Mix(5, smoothing=0.1)])
+def test_everything_is_made_where_the_images_lie(mix):
+    """Images without data, on the device "meta": mixing devices would raise."""
+    images, targets = mix(plain()[0].to("meta"), torch.arange(5).to("meta"), generator_for(0))
+    assert images.device.type == targets.device.type == "meta"
