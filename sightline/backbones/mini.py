@@ -10,10 +10,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import build_model_with_cfg, register_model
 from torch import nn
 
 from sightline.backbones import spatial
+from sightline.backbones.small import small_cfgs
 from sightline.backbones.trunk import Trunk, TrunkConfig
 from sightline.layers import CrissCrossAttention, NonLocalBlock2d
 
@@ -40,20 +41,7 @@ CONFIGS: dict[str, TrunkConfig] = {
     "aa_resnet_mini": replace(TWIN, spatial=(_conv, _augmented, _augmented)),
 }
 
-default_cfgs = generate_default_cfgs(
-    {
-        name: {
-            "input_size": (3, 32, 32),
-            "fixed_input_size": False,
-            "mean": (0.5, 0.5, 0.5),
-            "std": (0.25, 0.25, 0.25),
-            "first_conv": "conv1",
-            "classifier": "fc",
-            "license": "apache-2.0",
-        }
-        for name in CONFIGS
-    }
-)
+default_cfgs = small_cfgs(dict.fromkeys(CONFIGS, "fc"), first_conv="conv1")
 
 
 def _build(name: str, pretrained: bool, options: dict[str, Any]) -> Trunk:

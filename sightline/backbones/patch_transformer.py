@@ -8,8 +8,9 @@ Ours:   all of the small ones; the papers have no nets of this size. Weights sta
 from dataclasses import replace
 from typing import Any
 
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import build_model_with_cfg, register_model
 
+from sightline.backbones.small import small_cfgs
 from sightline.backbones.transformer_config import TransformerConfig
 from sightline.backbones.transformer_net import PatchTransformer
 
@@ -20,19 +21,9 @@ CONFIGS: dict[str, TransformerConfig] = {
     "deit_mini_distilled": replace(MINI, distilled=True),
 }
 
-default_cfgs = generate_default_cfgs(
-    {
-        name: {
-            "input_size": (3, 32, 32),
-            "fixed_input_size": False,
-            "mean": (0.5, 0.5, 0.5),
-            "std": (0.25, 0.25, 0.25),
-            "first_conv": "patch_embed.proj",
-            "classifier": ("head", "head_dist") if config.distilled else "head",
-            "license": "apache-2.0",
-        }
-        for name, config in CONFIGS.items()
-    }
+default_cfgs = small_cfgs(
+    {name: ("head", "head_dist") if config.distilled else "head" for name, config in CONFIGS.items()},
+    first_conv="patch_embed.proj",
 )
 
 

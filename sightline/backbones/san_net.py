@@ -17,9 +17,10 @@ from typing import Any, Protocol
 import torch
 import torch.nn.functional as F
 from timm.layers import DropPath, SelectAdaptivePool2d
-from timm.models import build_model_with_cfg, checkpoint_seq, generate_default_cfgs, register_model
+from timm.models import build_model_with_cfg, checkpoint_seq, register_model
 from torch import Tensor, nn
 
+from sightline.backbones.small import small_cfgs
 from sightline.layers import PairwiseSelfAttention2d, PatchwiseSelfAttention2d
 
 
@@ -196,20 +197,7 @@ CONFIGS: dict[str, SANConfig] = {
     "san_mini_patchwise": replace(_MINI, attention=PatchwiseSelfAttention2d),
 }
 
-default_cfgs = generate_default_cfgs(
-    {
-        name: {
-            "input_size": (3, 32, 32),
-            "fixed_input_size": False,
-            "mean": (0.5, 0.5, 0.5),
-            "std": (0.25, 0.25, 0.25),
-            "first_conv": "stem.0",
-            "classifier": "head",
-            "license": "apache-2.0",
-        }
-        for name in CONFIGS
-    }
-)
+default_cfgs = small_cfgs(dict.fromkeys(CONFIGS, "head"), first_conv="stem.0")
 
 
 def _build(name: str, pretrained: bool, options: dict[str, Any]) -> SAN:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from sightline.cli.app import app
-from sightline.cli.output import Format, millions, show
+from sightline.cli.output import MAX_UNREADABLE, Format, millions, show
 
 
 @app.command(
@@ -23,6 +23,7 @@ def compare(
     train_limit: Annotated[int | None, typer.Option(min=1, help="Use only this many training images.")] = None,
     out: Annotated[Path, typer.Option(help="Folder of the runs and the report.")] = Path("runs/compare"),
     again: Annotated[bool, typer.Option("--again", help="Train anew what exists.")] = False,
+    max_unreadable: Annotated[float, typer.Option(min=0, max=1, help=MAX_UNREADABLE)] = 0.01,
     output: Annotated[Format, typer.Option("--format", help="Format of the printed table.")] = Format.TABLE,
 ) -> None:
     """Train nets under one recipe, data order and budget; print a table and write one HTML report.
@@ -32,11 +33,19 @@ def compare(
     changes = list(set_ or [])
     changes += [f"epochs={epochs}"] if epochs is not None else []
     changes += [f"train_limit={train_limit}"] if train_limit is not None else []
-    run_comparison(data, models, seeds, recipe, changes, out, again, output)
+    run_comparison(data, models, seeds, recipe, changes, out, again, output, max_unreadable)
 
 
 def run_comparison(
-    data: str, models: str, seeds: int, recipe: str, changes: list[str], out: Path, again: bool, output: Format
+    data: str,
+    models: str,
+    seeds: int,
+    recipe: str,
+    changes: list[str],
+    out: Path,
+    again: bool,
+    output: Format,
+    max_unreadable: float = 0.01,
 ) -> None:
     """Load the data, compare, print the table; the home of `compare` and `demo`."""
     from sightline import recipes
@@ -49,7 +58,7 @@ def run_comparison(
 
     chosen = recipes.override(recipes.get(recipe), changes)
     names = list_models() if models == "all" else [name.strip() for name in models.split(",") if name.strip()]
-    plan = make_plan(out, load(data, chosen), names, range(seeds), chosen)
+    plan = make_plan(out, load(data, chosen, max_unreadable), names, range(seeds), chosen)
     with display(len(plan.runs)) as shown:
         page = run(plan, again, shown.comparison)
     show([_row(line, output) for line in RunFolder(out).read("compare")["summary"]], output, _NUMBERS)

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
+MAX_UNREADABLE = "Share of pictures that may be unreadable and left out before the run stops."
+
 
 class Format(StrEnum):
     """Output formats of the listing verbs."""

@@ -29,7 +29,7 @@ def predict(
 
     A file that can not be read is named and skipped; then the exit code is 1, after all others were classified.
     """
-    from sightline.data import UnreadableImage, fit_image, open_image
+    from sightline.data import UnreadableImage, read_image
     from sightline.evaluate import load_run
 
     files = _files(pictures)
@@ -39,7 +39,7 @@ def predict(
     batch: list[tuple[str, Tensor]] = []
     for position, file in enumerate(files, 1):
         try:
-            batch.append((str(file), fit_image(open_image(file), meta.image_size)))
+            batch.append((str(file), read_image(file, meta.image_size)))
         except UnreadableImage as problem:
             unreadable += 1
             typer.secho(f"Skipped: {problem}", fg="yellow", err=True)

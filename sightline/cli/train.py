@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from sightline.cli.app import app
+from sightline.cli.output import MAX_UNREADABLE
 
 
 @app.command(
@@ -24,6 +25,7 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in --out from its last checkpoint.")
     ] = False,
+    max_unreadable: Annotated[float, typer.Option(min=0, max=1, help=MAX_UNREADABLE)] = 0.01,
     finetune: Annotated[Path | None, typer.Option(help="Start from these weights; the head may differ.")] = None,
 ) -> None:
     """Train a net and evaluate it once on the test images; the run folder holds everything.
@@ -40,14 +42,13 @@ def train(
         recorded = RunFolder(out).read("recipe")
         model = model or recorded["model"]["name"]
         data = data or recorded["data"]["source"]
-        known = {key: tuple(v) if isinstance(v, list) else v for key, v in recorded["recipe"].items()}
-        chosen = recipes.override(recipes.Recipe(**known), set_ or [])
+        chosen = recipes.override(recipes.restore(recorded["recipe"]), set_ or [])
     else:
         chosen = recipes.override(recipes.get(recipe), set_ or [])
     if model is None or data is None:
         raise typer.BadParameter("name a net with --model and images with --data")
     folder = out if out is not None else Path("runs") / model
-    splits = load(data, chosen)
+    splits = load(data, chosen, max_unreadable)
     with display() as shown:
         metrics = run(chosen, model, splits, folder, resume=resume, finetune=finetune, progress=shown.training)
     test = metrics["test"]

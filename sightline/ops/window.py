@@ -103,3 +103,16 @@ def axis_taps(size: int, kernel_size: int, stride: int, dilation: int, device: t
     tap = distance // dilation + kernel_size // 2
     reads = (distance % dilation == 0) & (tap >= 0) & (tap < kernel_size)
     return tap.masked_fill(~reads, 0), reads
+
+
+PIXELS_PER_TAP = (
+    4  # up to here a dense product beats one short term per tap on a CPU; at ten it is several times as slow
+)
+
+
+def too_large_for_dense(height: int, width: int, kernel_size: int) -> str | None:
+    """Why a map is too large to be treated as one matrix of all pixels, most of which no window reads; None when it is not."""
+    pixels, taps = height * width, kernel_size * kernel_size
+    if pixels > PIXELS_PER_TAP * taps:
+        return f"a map of {pixels} pixels has more than {PIXELS_PER_TAP} for each of the window's {taps} taps"
+    return None

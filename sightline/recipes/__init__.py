@@ -8,10 +8,10 @@ kd_NAME             the same budget, distilled from a teacher
 NAME_smoke          the same path through the code in seconds
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from difflib import get_close_matches
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 from sightline.recipes.cifar10 import CIFAR10
 from sightline.recipes.digits import DIGITS
@@ -20,7 +20,7 @@ from sightline.recipes.recipe import Recipe
 from sightline.recipes.rules import parse
 from sightline.recipes.variants import distilled, smoke
 
-__all__ = ["RECIPES", "Recipe", "distilled", "get", "override", "smoke"]
+__all__ = ["RECIPES", "Recipe", "distilled", "get", "override", "restore", "smoke"]
 
 _FULL = [variant for recipe in (MINI, DIGITS, CIFAR10) for variant in (recipe, distilled(recipe))]
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in [*_FULL, *map(smoke, _FULL)]}
@@ -59,6 +59,22 @@ def override(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
             raise ValueError(f"a recipe has no field {key!r}{_closest(key, known)}; it has: {', '.join(known)}")
         changes[key] = parse(key, text, annotations[key])
     return replace(recipe, **changes)
+
+
+def restore(recorded: Mapping[str, Any]) -> Recipe:
+    """The recipe that a run folder recorded; fields that came later take their defaults.
+
+    Raises:
+        ValueError: it has a field that this version does not know.
+    """
+    known = {field.name for field in fields(Recipe)}
+    unknown = sorted(recorded.keys() - known)
+    if unknown:
+        raise ValueError(f"the recorded recipe has unknown fields {', '.join(unknown)}; update sightline to read it")
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in recorded.items()
+    }
+    return Recipe(**values)
 
 
 def _closest(word: str, known: Iterable[str]) -> str:

@@ -1,12 +1,11 @@
 """The dense backends of the window ops against their references, in float64, forward and gradient."""
 
 import itertools
-from importlib import import_module
 
 import pytest
 import torch
 
-from sightline.ops import local_attention, local_relation
+from sightline.ops import local_attention, local_relation, window
 from sightline.ops.window import output_size
 
 GEOMETRIES = [
@@ -30,7 +29,7 @@ def compare(op, operands, options):
 
 @pytest.mark.parametrize(("geometry", "size"), list(itertools.product(GEOMETRIES, SIZES)))
 def test_local_attention(geometry, size, monkeypatch):
-    monkeypatch.setattr(import_module("sightline.ops.local_attention.dense"), "PIXELS_PER_TAP", 100)
+    monkeypatch.setattr(window, "PIXELS_PER_TAP", 100)
     out = output_size(*size, geometry["stride"])
     make = lambda *shape: torch.randn(*shape, dtype=torch.float64)  # noqa: E731
     relative = (make(2, 2, geometry["kernel_size"]), make(2, 1, geometry["kernel_size"]))
@@ -41,7 +40,7 @@ def test_local_attention(geometry, size, monkeypatch):
 
 @pytest.mark.parametrize(("geometry", "size"), list(itertools.product(GEOMETRIES, SIZES)))
 def test_local_relation(geometry, size, monkeypatch):
-    monkeypatch.setattr(import_module("sightline.ops.local_relation.dense"), "PIXELS_PER_TAP", 100)
+    monkeypatch.setattr(window, "PIXELS_PER_TAP", 100)
     out = output_size(*size, geometry["stride"])
     make = lambda *shape: torch.randn(*shape, dtype=torch.float64)  # noqa: E731
     for order, similarity in (("contiguous", "multiply"), ("interleaved", "squared_difference")):

@@ -12,8 +12,6 @@ from torch import Tensor
 from sightline.ops import window
 from sightline.ops.precision import widen, without_autocast
 
-PIXELS_PER_TAP = 4
-
 
 def objection(
     query: Tensor, key: Tensor, *_operands: object, kernel_size: int, border: str, **_options: object
@@ -21,10 +19,7 @@ def objection(
     """Zero borders need keys that are not in the map; large maps would waste most of the matrix."""
     if border != "exclude":
         return f"it leaves taps outside the image out; border is {border!r}"
-    pixels, taps = key.shape[2] * key.shape[3], kernel_size * kernel_size
-    if pixels > PIXELS_PER_TAP * taps:
-        return f"a map of {pixels} pixels has more than {PIXELS_PER_TAP} for each of the window's {taps} taps"
-    return None
+    return window.too_large_for_dense(key.shape[2], key.shape[3], kernel_size)
 
 
 def run(query, key, value, relative_rows, relative_cols, *, kernel_size, heads, stride, dilation, border) -> Tensor:
