@@ -55,7 +55,7 @@ def need(content: dict[str, Any], key: str, path: Path) -> Any:
 def _arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
     """The named arrays of an .npz, all when none is named; pickled content is refused."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as stored:
             return {name: stored[name] for name in names or stored.files}
     except FileNotFoundError:
         raise RunFolderError(f"{path} is missing; the JSON beside it describes it") from None

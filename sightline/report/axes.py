@@ -39,10 +39,10 @@ def _steps(power: float) -> list[float]:
 
 
 def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Values 1, 2, 5 times powers of ten inside low .. high, thinned to powers of ten when they are too many."""
+    """Round values inside low .. high for a logarithmic axis: the densest set of digits that leaves at most `most` ticks."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for factors in ((1, 2, 5), (1, 3), (1,)):
-        ticks = [factor * 10.0**power for power in powers for factor in factors if low <= factor * 10.0**power <= high]
+    for digits in ((1, 2, 3, 4, 6, 8), (1, 2, 5), (1, 3), (1,)):
+        ticks = [digit * 10.0**power for power in powers for digit in digits if low <= digit * 10.0**power <= high]
         if len(ticks) <= most:
             break
     return ticks

@@ -4,7 +4,7 @@ Legend: N test images. A net speaks through its first finished run.
 """
 
 from collections.abc import Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -49,10 +49,11 @@ class Divided:
 
 @dataclass(frozen=True)
 class Examples:
-    """All examples of the page."""
+    """All examples of the page; `limited` when better ones exist, whose pictures are not at hand."""
 
     nets: list[NetExamples]
     divided: list[Divided]
+    limited: bool = False
 
     @property
     def indices(self) -> set[int]:
@@ -63,6 +64,13 @@ class Examples:
 
 def all_examples(comparison: Comparison, available: Set[int] | None) -> Examples:
     """Choose the examples; only among the test positions `available` when given."""
+    chosen = _choose(comparison, available)
+    if available is None or _choose(comparison, None).indices <= available:
+        return chosen
+    return replace(chosen, limited=True)
+
+
+def _choose(comparison: Comparison, available: Set[int] | None) -> Examples:
     spoken = {}
     for model in comparison.models:
         run = next((run for run in comparison.of(model) if run.predictions is not None), None)
