@@ -1,7 +1,10 @@
 """The page's script in a real browser, where one is installed: what it shows, what pointer and keys do, and no complaint."""
 
+import base64
 import json
+import zlib
 
+import numpy as np
 import pytest
 
 from sightline.report import build_report
@@ -41,17 +44,21 @@ def test_a_link_restores_a_view(browser, url):
     assert shown[1].endswith(" of 16")
 
 
-def test_the_map_is_drawn_in_its_colours(browser, url):
-    browser.open(f"{url}#picture=1&row=1&col=1", 1200)
+def test_the_map_of_the_chosen_query_is_drawn(browser, url):
+    browser.open(f"{url}#picture=2&row=3&col=2", 1200)
     browser.until(DRAWN)
     browser.ask("(b => { b.value = 100; b.dispatchEvent(new Event('input')); })(document.getElementById('blend'))")
-    pixels = """[...new Set((c => { const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data, s = [];
-      for (let i = 0; i < 4; i++) for (let j = 0; j < 4; j++) {
-        const at = 4 * (Math.floor((i + .5) * c.height / 4) * c.width + Math.floor((j + .5) * c.width / 4));
-        s.push([d[at], d[at + 1], d[at + 2]].join()); }
-      return s; })(document.querySelector('[data-net="1"] canvas')))]"""
+    layer = json.loads(browser.ask("document.getElementById('data').textContent"))["attention"]["nets"][1]["layers"][0]
+    cells = np.frombuffer(zlib.decompress(base64.b64decode(layer["cells"])), dtype=np.uint8).reshape(3, 4, 4, 16)
+    pixels = """(c => [...Array(16).keys()].map(i => [...c.getContext("2d").getImageData(
+      (i % 4 + .2) * c.width / 4, (Math.floor(i / 4) + .2) * c.height / 4, 1, 1).data.slice(0, 3)].join()))(
+      document.querySelector('[data-net="1"] canvas'))"""
     browser.until(f"{pixels}.includes('253,231,37')")  # the largest weight: viridis at its end
-    assert "68,1,84" in browser.ask(pixels)  # outside the cross: no weight
+    drawn = browser.ask(pixels)
+    ends = {0: "68,1,84", 255: "253,231,37"}
+    for i in (i for i in range(16) if cells[1, 2, 1, i] in ends):
+        assert drawn[i] == ends[cells[1, 2, 1, i]]
+    assert len(set(drawn)) > 2
 
 
 def test_keys_and_clicks_choose_the_query(browser, url):
