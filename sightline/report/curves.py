@@ -12,7 +12,7 @@ from sightline.report.load import Comparison, Run
 NARROW, WIDE = (400, 270, 12.5), (840, 300, 13.0)  # width, height, font size
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 10, 40
 FIELDS = (  # field, title, short title, factor, and the drawings: the first figure spans two columns where there is room
-    ("val_accuracy", "Validation accuracy, %", "val. acc., %", 100.0, (WIDE, NARROW)),
+    ("val_accuracy", "Validation accuracy, %", "val. acc.", 100.0, (WIDE, NARROW)),
     ("train_loss", "Training loss", "train. loss", 1.0, (NARROW,)),
     ("val_loss", "Validation loss", "val. loss", 1.0, (NARROW,)),
 )
