@@ -7,7 +7,7 @@
 Source: Zhao et al. 2020, arXiv 2004.13621, section 4 and table 2; pre-activation, biases and norms as in the authors' code.
         `SANConfig(layers)` is the paper's net: SAN10 has layers (2, 1, 2, 4, 1), SAN15 (3, 2, 3, 5, 2), SAN19 (3, 3, 4, 6, 3).
 Ours:   pooling keeps a dimension that is down to one row or column, so that any H x W passes.
-Ours:   the small nets, for images of 8 to 64 pixels: stages at 1, 1/2 and 1/4 of the input, 5 x 5 footprints.
+Ours:   the small nets, for images of 8 to 64 pixels: stages at 1, 1/2 and 1/4 of the input, footprints 3, 5, 5.
 Legend: B batch, C channels, H W rows and columns.
 """
 
@@ -190,7 +190,7 @@ def _classifier(features: int, num_classes: int) -> nn.Module:
     return nn.Linear(features, num_classes) if num_classes > 0 else nn.Identity()
 
 
-_MINI = SANConfig((1, 2, 2), widths=(96, 192, 384), kernels=(3, 5, 5), strides=(1, 2, 2))
+_MINI = SANConfig((1, 2, 2), widths=(96, 192, 512), kernels=(3, 5, 5), strides=(1, 2, 2))
 
 CONFIGS: dict[str, SANConfig] = {
     "san_mini_pairwise": _MINI,
