@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sightline.cost import count, peak_memory, throughput
 from sightline.data import ImageSet, Splits, normalise
 from sightline.explain import LayerMaps, layer_maps, taps
+from sightline.report import save_pictures, wanted_pictures
 from sightline.runs import RunFolder, atomic_write
 
 PICTURES = 6
@@ -62,6 +63,13 @@ def write_maps(run: RunFolder, model: nn.Module, splits: Splits) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     _save_arrays(folder / "maps.npz", arrays)
     atomic_write(folder / "maps.json", json.dumps({"schema": 1} | about, indent=1))
+
+
+def write_examples(folder: Path, test: ImageSet) -> None:
+    """Keep the test pictures that the report shows as examples, right and wrong, in the comparison's folder."""
+    wanted = wanted_pictures(folder)
+    pictures = test.batch(torch.tensor(wanted, dtype=torch.int64)).permute(0, 2, 3, 1)  # P, H, W, 3
+    save_pictures(folder, wanted, pictures.numpy())
 
 
 def _about(one: LayerMaps) -> dict[str, object]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sightline.compare.extras import write_cost, write_maps
+from sightline.compare.extras import write_cost, write_examples, write_maps
 from sightline.compare.plan import Plan, PlannedRun, state
 from sightline.compare.summary import write_summary
 from sightline.evaluate import load_run
@@ -59,6 +59,7 @@ def compare(plan: Plan, again: bool = False, progress: Callable[[Progress], None
             )
         _complete(run, plan)
     write_summary(plan)
+    write_examples(plan.folder, plan.splits.test)
     return build_report(plan.folder)
 
 

@@ -10,6 +10,7 @@ import torch
 
 import sightline
 from sightline.backbones import MODELS, family_of
+from sightline.report.families import family_of as report_family
 
 PARAMETERS = {  # 10 classes, built for 32 x 32
     "resnet_mini": 575_018,
@@ -18,8 +19,8 @@ PARAMETERS = {  # 10 classes, built for 32 x 32
     "sasa_resnet_mini": 325_194,
     "lrnet_mini": 250_610,
     "aa_resnet_mini": 538_570,
-    "san_mini_pairwise": 347_585,
-    "san_mini_patchwise": 377_664,
+    "san_mini_pairwise": 519_497,
+    "san_mini_patchwise": 566_424,
     "vit_mini": 571_402,
     "deit_mini_distilled": 572_564,
 }
@@ -134,6 +135,12 @@ def test_compiles_and_exports(name):
     torch.testing.assert_close(compiled(images), expected, atol=1e-5, rtol=1e-4)
     program = torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
     torch.testing.assert_close(program.module()(images[:1]), model(images[:1]), atol=1e-5, rtol=1e-4)
+
+
+def test_the_report_tells_families_alike():
+    for name in NAMES:
+        ours, shown = family_of(name), report_family(name)
+        assert (shown.name, shown.arxiv) == (ours.name, ours.arxiv), name
 
 
 def test_unknown_name_offers_the_closest():
