@@ -69,18 +69,19 @@ def test_not_a_number_is_refused(tmp_path):
     assert not (tmp_path / "metrics.json").exists()
 
 
+@pytest.mark.parametrize("moment", ["fsync", "replace"])
 @pytest.mark.parametrize(
     ("number", "message"),
     [(errno.ENOSPC, "Free some space, then resume"), (errno.EACCES, "choose a folder that you may write to")],
 )
-def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch, number, message):
+def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch, number, message, moment):
     path = tmp_path / "metrics.json"
     atomic_write(path, "old")
 
-    def refuse(_descriptor):
+    def refuse(*_arguments):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(os, "fsync", refuse)
+    monkeypatch.setattr(os, moment, refuse)
     with pytest.raises(RunFolderError, match=message) as caught:
         atomic_write(path, "new")
     assert "metrics.json" in str(caught.value)

@@ -18,7 +18,7 @@ class WeightAverage:
     """The average of one model's parameters and buffers.
 
     Args:
-        model: to be followed; its parameters must stay the tensors they are.
+        model: to be followed; its parameters must stay the objects they are.
         decay: 0..1; about 1 / (1 - decay) steps count.
     """
 
@@ -26,7 +26,7 @@ class WeightAverage:
         self.module = copy.deepcopy(model).requires_grad_(False)
         self.decay, self.updates = decay, 0
         own = [*self.module.parameters(), *self.module.buffers()]
-        followed = [tensor.detach() for tensor in (*model.parameters(), *model.buffers())]
+        followed = [*model.parameters(), *model.buffers()]  # not detached: wrapping a model may move its data elsewhere
         floats = [tensor.is_floating_point() for tensor in own]
         self._averages = [tensor for tensor, is_float in zip(own, floats, strict=True) if is_float]
         self._values = [tensor for tensor, is_float in zip(followed, floats, strict=True) if is_float]

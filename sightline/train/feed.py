@@ -34,7 +34,7 @@ class Feed:
         )
         self.mix = Mix(len(splits.classes), recipe.mixup, recipe.cutmix, recipe.mix_prob, recipe.label_smoothing)
 
-    def epoch(self, epoch: int, start: int) -> Generator[Batch]:
+    def epoch(self, epoch: int, start: int) -> Generator[Batch, None, None]:
         """This process's shares of the batches of an epoch, from step `start` on; close it when leaving early."""
         recipe, repeated = self.recipe, self.recipe.repeats > 1
         loader = Loader(

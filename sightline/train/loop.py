@@ -70,7 +70,7 @@ def train(
     check_data(recipe, splits)
     meta = describe(recipe, model_name, splits, model_options or {})
     with _threads(threads):
-        accelerator = Accelerator(mixed_precision="no")  # precision is the session's
+        accelerator = _accelerator()
         batches = cut_batches(recipe, accelerator.num_processes, len(splits.train))
         source = finetune or (there or {}).get("finetune", {}).get("source")
         here = record(recipe, meta, splits, batches, source)
@@ -110,6 +110,7 @@ class Loop:
                 session.epoch, session.step = session.epoch + 1, 0
                 session.sums.begin_epoch()
                 self._keep(line)
+            self._stop_if(stop)  # asked for in the last step: whoever called us is to stop too
 
     def _step(self, read: Iterator[Batch]) -> None:
         session = self.session
@@ -198,6 +199,14 @@ class Loop:
     def _save(self) -> None:
         if self.session.accelerator.is_main_process:
             save_checkpoint(self.run.file(CHECKPOINT), self.session.state())
+
+
+def _accelerator() -> Accelerator:
+    """Device and processes. Accelerate joins the processes of a launcher on CPUs only when it is told to use the CPU."""
+    launched = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return Accelerator(
+        cpu=launched and not torch.accelerator.is_available(), mixed_precision="no"
+    )  # precision is the session's
 
 
 @contextmanager

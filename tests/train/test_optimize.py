@@ -62,7 +62,17 @@ def test_average_follows_the_formula_in_weights_and_buffers():
     torch.testing.assert_close(average.module.fc.weight.detach(), weight)
     torch.testing.assert_close(average.module.norm.running_mean, mean)
     assert average.module.norm.num_batches_tracked == 5
+    assert not any(p.requires_grad for p in average.module.parameters())
     fresh = WeightAverage(model, decay=0.3)
     fresh.load_state_dict(average.state_dict())
     assert fresh.updates == 5
     torch.testing.assert_close(fresh.module.fc.weight.detach(), weight)
+
+
+def test_average_follows_a_model_whose_data_were_moved():
+    """As DistributedDataParallel moves them into its own memory."""
+    model = TinyNet(3, 3)
+    average = WeightAverage(model, decay=0.0)
+    model.fc.weight.data = torch.full_like(model.fc.weight, 7.0)
+    average.update()
+    assert (average.module.fc.weight == 7).all()

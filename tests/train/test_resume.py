@@ -77,8 +77,15 @@ def uninterrupted(tmp_path_factory):
         (crash_at(0, 2), CrashError),
         (signal_at(1, 2, signal.SIGTERM), TrainingInterrupted),
         (signal_at(2, 3, signal.SIGINT), TrainingInterrupted),
+        (signal_at(3, 3, signal.SIGINT), TrainingInterrupted),
     ],
-    ids=["crash", "crash before the first checkpoint", "SIGTERM within an epoch", "SIGINT at the end of one"],
+    ids=[
+        "crash",
+        "crash before the first checkpoint",
+        "SIGTERM within an epoch",
+        "SIGINT at its end",
+        "SIGINT at the very end",
+    ],
 )
 def test_four_epochs_are_two_and_two(tmp_path, uninterrupted, act, stopped):
     with pytest.raises(stopped):
