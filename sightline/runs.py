@@ -144,7 +144,7 @@ def _flush_folder(folder: Path) -> None:
 
 
 def _remedy(error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{error.strerror}; what was written before is intact. Free some space, then resume the run"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{error.strerror}; choose a folder that you may write to"

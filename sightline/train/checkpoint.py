@@ -6,7 +6,7 @@ random numbers are not in it: they are functions of recipe, epoch and step, see 
 
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -15,16 +15,18 @@ from sightline.runs import SCHEMA, RunFolderError, atomic_file
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write a checkpoint whole or not at all. Raises RunFolderError with the remedy when the disk refuses."""
+    with atomic_file(path) as handle:
+        dump({"schema": SCHEMA} | state, handle)
+
+
+def dump(state: dict[str, Any], handle: BinaryIO) -> None:
+    """torch.save, but a refusal of the file system arrives as the OSError it was: torch hides it behind an error of its own."""
     try:
-        with atomic_file(path) as handle:
-            torch.save({"schema": SCHEMA} | state, handle)
+        torch.save(state, handle)
     except RuntimeError as error:
-        if isinstance(error, RunFolderError):
-            raise
-        # torch wraps the system's error when a write into its archive fails, and often loses the reason
-        raise RunFolderError(
-            f"cannot write {path}: {error}. Is the disk full? What was written before is intact; free some space, then resume"
-        ) from error
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from error
+        raise
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

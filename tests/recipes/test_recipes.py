@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
@@ -92,3 +93,14 @@ def test_unknown_recipe_lists_the_known():
         ValueError, match=r"no recipe is named 'digit' \(did you mean 'digits'\?\); there are: mini, kd_mini"
     ):
         get("digit")
+
+
+@pytest.mark.parametrize("name", ["mini", "digits", "cifar10"])
+def test_the_docs_state_the_recipe(name):
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    row = next(line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
+    epochs, batch, rate, augmentation = [cell.strip() for cell in row.split("|")[3:7]]
+    recipe = get(name)
+    assert (int(epochs), int(batch), float(rate)) == (recipe.epochs, recipe.batch_size, recipe.lr)
+    assert (f"padding {recipe.crop_padding}" in augmentation) == (recipe.crop_padding > 0)
+    assert ("flip" in augmentation) == (recipe.flip > 0)

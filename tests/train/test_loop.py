@@ -225,6 +225,13 @@ def test_a_diverging_run_names_epoch_step_and_layer(tmp_path):
 
 def test_threads_are_put_back(tmp_path):
     before, inside = torch.get_num_threads(), []
-    train(RECIPE, CNN, splits(), tmp_path, threads=2, progress=lambda _p: inside.append(torch.get_num_threads()))
+    train(
+        replace(RECIPE, epochs=1),
+        CNN,
+        splits(),
+        tmp_path,
+        threads=2,
+        progress=lambda _p: inside.append(torch.get_num_threads()),
+    )
     assert set(inside) == {2}
     assert torch.get_num_threads() == before

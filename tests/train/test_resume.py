@@ -1,5 +1,6 @@
 """A run that was stopped, by a crash or by a signal, ends with the weights it would have had, bit by bit."""
 
+import io
 import os
 import signal
 import threading
@@ -10,6 +11,7 @@ import torch
 
 from sightline.runs import RunFolder, RunFolderError
 from sightline.train import TrainingInterrupted, train
+from sightline.train.checkpoint import dump
 from sightline.train.interrupt import StopRequest
 from tests.train.tiny import CNN, RECIPE, image_set, splits
 
@@ -193,6 +195,21 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert end_state(tmp_path)["epoch"] == before["epoch"] == 1
     assert train(RUN, CNN, splits(), tmp_path, resume=True)["finished"]
+
+
+@pytest.mark.parametrize("writes", [0, 1, 4])
+def test_the_systems_word_is_heard_through_torch(writes):
+    class Disk(io.BytesIO):
+        left = writes
+
+        def write(self, data):
+            self.left -= 1
+            if self.left < 0:
+                raise OSError(28, os.strerror(28))
+            return super().write(data)
+
+    with pytest.raises(OSError, match="No space left on device"):
+        dump({"a": torch.zeros(100)}, Disk())
 
 
 def test_an_empty_folder_begins(tmp_path):
