@@ -40,7 +40,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("support", "keys"), CASES, ids=str)
+@pytest.mark.parametrize(("support", "keys"), CASES, ids=[str(support) for support, _ in CASES])
 @pytest.mark.parametrize(("height", "width"), SHAPES)
 def test_targets_and_dense(support, keys, height, width):
     torch.manual_seed(0)
