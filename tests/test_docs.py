@@ -1,9 +1,11 @@
 """Every python block of the README and the docs runs on its own; every shell line names a verb that exists."""
 
+import json
 import re
 import shutil
 import subprocess
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -30,7 +32,9 @@ def test_python_block_runs(place, code, tmp_path, monkeypatch):
     exec(compile(code, place, "exec"), {"__name__": place})
 
 
-@pytest.mark.parametrize(("place", "code"), [pytest.param(*block, id=block[0]) for block in blocks("(?:bash|sh|console)")])
+@pytest.mark.parametrize(
+    ("place", "code"), [pytest.param(*block, id=block[0]) for block in blocks("(?:bash|sh|console)")]
+)
 def test_shell_block_names_real_verbs(place, code):
     from typer.main import get_command
 
@@ -63,3 +67,13 @@ def test_command_is_installed():
     assert command, "the package is not installed beside this Python"
     answer = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
     assert answer.stdout.startswith("sightline ")
+
+
+def test_readme_shows_the_committed_numbers():
+    spec = spec_from_file_location("docs_make", ROOT / "docs" / "make.py")
+    assert spec is not None
+    assert spec.loader is not None
+    make = module_from_spec(spec)
+    spec.loader.exec_module(make)
+    shown = make.table(json.loads(make.RESULTS.read_text()))
+    assert shown in (ROOT / "README.md").read_text()
