@@ -1,4 +1,4 @@
-"""One thread a worker: the suite runs as many workers as there are cores, and threads that fight over cores cost most of the time."""
+"""One thread a worker: there are as many workers as cores, and threads that fight over cores cost most of the time."""
 
 import torch
 
