@@ -22,6 +22,14 @@ class CrashError(Exception):
     pass
 
 
+@pytest.fixture(autouse=True)
+def _interruptible():
+    """Python's own handler of Ctrl-C: a shell starts background jobs with the signal ignored, and tests may be one."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def crash_at(epoch: int, step: int):
     def act(progress):
         if (progress.epoch, progress.step) == (epoch, step):
