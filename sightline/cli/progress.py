@@ -90,4 +90,8 @@ def display(runs: int = 1) -> Iterator[Display]:
     """A display for that many runs."""
     shown = Display(runs)
     with shown.bars:
-        yield shown
+        try:
+            yield shown
+        except KeyboardInterrupt:
+            typer.secho("Interrupted. What had finished is kept; the same command continues.", err=True)
+            raise typer.Exit(130) from None
