@@ -7,9 +7,9 @@ import timm
 from torch import nn
 
 from sightline.backbones import mini, patch_transformer, san_net  # noqa: F401 (importing registers their nets)
-from sightline.backbones.catalogue import FAMILIES, MODELS, Family, family_of, list_models
+from sightline.backbones.catalogue import FAMILIES, MODELS, NETS, Family, Net, Printed, family_of, list_models
 
-__all__ = ["FAMILIES", "MODELS", "Family", "create_model", "family_of", "list_models"]
+__all__ = ["FAMILIES", "MODELS", "NETS", "Family", "Net", "Printed", "create_model", "family_of", "list_models"]
 
 
 def create_model(name: str, **options: Any) -> nn.Module:

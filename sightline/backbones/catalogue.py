@@ -1,9 +1,13 @@
-"""The catalogue: which nets there are, and the family and paper of each."""
+"""The catalogue: which nets there are, the family and paper of each, and what the paper prints about it.
+
+Every module of nets contributes its own through `sightline.backbones.register`; nothing is listed here.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from types import MappingProxyType
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -34,20 +38,61 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
     }
 )
 
-MODELS: Mapping[str, str] = MappingProxyType(
-    {
-        "resnet_mini": "convolution",
-        "nonlocal_resnet_mini": "nonlocal",
-        "ccnet_resnet_mini": "ccnet",
-        "sasa_resnet_mini": "sasa",
-        "lrnet_mini": "lrnet",
-        "aa_resnet_mini": "aa",
-        "san_mini_pairwise": "san",
-        "san_mini_patchwise": "san",
-        "vit_mini": "vit",
-        "deit_mini_distilled": "deit",
-    }
-)
+
+@dataclass(frozen=True)
+class Printed:
+    """What a paper prints of a net, digit by digit, so that it is known how far the print can be held to.
+
+    Args:
+        source: where it is printed: "table 1", or "arXiv 1906.05909, table 1" when that is not the family's own paper.
+        parameters: in millions, as printed: "18.0"; "" when it is not printed.
+        flops: in billions, as printed: "7.2"; "" when it is not printed.
+        flops_per_mac: 2 where the paper counts the multiplication and the addition, 1 where it counts them together.
+        reason: why our count differs, where it does.
+    """
+
+    source: str
+    parameters: str = ""
+    flops: str = ""
+    flops_per_mac: int = 1
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Net:
+    """A net as one line of data.
+
+    Args:
+        family: a key of FAMILIES.
+        about: one sentence; it becomes the docstring of the net's entry point.
+        config: what the module's builder makes the net from.
+        printed: what the paper prints of it; None for nets of our own and nets that no paper counts.
+        cfg: what timm's `pretrained_cfg` says of this net in particular.
+    """
+
+    family: str
+    about: str
+    config: Any
+    printed: Printed | None = None
+    cfg: Mapping[str, Any] = field(default_factory=dict)
+
+
+_nets: dict[str, Net] = {}
+_families: dict[str, str] = {}
+NETS: Mapping[str, Net] = MappingProxyType(_nets)
+MODELS: Mapping[str, str] = MappingProxyType(_families)
+
+
+def add(name: str, net: Net) -> None:
+    """Enter a net.
+
+    Raises:
+        ValueError: the name is taken, or there is no such family.
+    """
+    if name in _nets:
+        raise ValueError(f"there are two nets of the name {name!r}")
+    _check_family(net.family)
+    _nets[name], _families[name] = net, net.family
 
 
 def family_of(model: str) -> Family:
@@ -64,9 +109,18 @@ def family_of(model: str) -> Family:
 def list_models(pattern: str = "*", family: str | None = None) -> list[str]:
     """Names of sightline's nets that match a glob pattern and, when given, belong to a family (a key of FAMILIES).
 
+    Family by family, in each the small nets first, then those of the paper.
+
     Raises:
         ValueError: there is no such family.
     """
-    if family is not None and family not in FAMILIES:
+    if family is not None:
+        _check_family(family)
+    order = list(FAMILIES)
+    names = sorted(MODELS, key=lambda name: (order.index(MODELS[name]), "mini" not in name))  # stable: as entered
+    return [name for name in names if fnmatch(name, pattern) and family in (None, MODELS[name])]
+
+
+def _check_family(family: str) -> None:
+    if family not in FAMILIES:
         raise ValueError(f"there is no family {family!r}; there are: {', '.join(FAMILIES)}")
-    return [name for name, key in MODELS.items() if fnmatch(name, pattern) and family in (None, key)]

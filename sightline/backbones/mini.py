@@ -8,14 +8,13 @@ Ours: all of it; the papers have no nets of this size. Windows are 5 x 5, heads 
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
-from timm.models import build_model_with_cfg, register_model
 from torch import nn
 
 from sightline.backbones import spatial
-from sightline.backbones.small import small_cfgs
-from sightline.backbones.trunk import Trunk, TrunkConfig
+from sightline.backbones.catalogue import Net
+from sightline.backbones.register import SMALL, register
+from sightline.backbones.trunk import TrunkConfig, build
 from sightline.layers import CrissCrossAttention, NonLocalBlock2d
 
 _conv = spatial.convolution
@@ -32,55 +31,29 @@ def _joined(block: Callable[[int], nn.Module]) -> TrunkConfig:
     return replace(TWIN, context=(((1, 0), block),))
 
 
-CONFIGS: dict[str, TrunkConfig] = {
-    "resnet_mini": TWIN,
-    "nonlocal_resnet_mini": _joined(NonLocalBlock2d),
-    "ccnet_resnet_mini": _joined(CrissCrossAttention),
-    "sasa_resnet_mini": _everywhere(partial(spatial.sasa, kernel_size=5, heads=4)),
-    "lrnet_mini": _everywhere(partial(spatial.local_relation, kernel_size=5)),
-    "aa_resnet_mini": replace(TWIN, spatial=(_conv, _augmented, _augmented)),
+_sasa = _everywhere(partial(spatial.sasa, kernel_size=5, heads=4))
+_relation = _everywhere(partial(spatial.local_relation, kernel_size=5))
+_augments = replace(TWIN, spatial=(_conv, _augmented, _augmented))
+
+NETS = {
+    name: Net(family, about, config, cfg=SMALL)
+    for name, family, about, config in (
+        ("resnet_mini", "convolution", "The convolutional twin all small nets are measured against.", TWIN),
+        (
+            "nonlocal_resnet_mini",
+            "nonlocal",
+            "The twin with one non-local block in its middle stage.",
+            _joined(NonLocalBlock2d),
+        ),
+        (
+            "ccnet_resnet_mini",
+            "ccnet",
+            "The twin with criss-cross attention, R = 2, in its middle stage.",
+            _joined(CrissCrossAttention),
+        ),
+        ("sasa_resnet_mini", "sasa", "The twin with stand-alone self-attention for its 3 x 3 convolutions.", _sasa),
+        ("lrnet_mini", "lrnet", "The twin with local relation layers for its 3 x 3 convolutions.", _relation),
+        ("aa_resnet_mini", "aa", "The twin with attention-augmented convolutions in its last two stages.", _augments),
+    )
 }
-
-default_cfgs = small_cfgs(dict.fromkeys(CONFIGS, "fc"), first_conv="conv1")
-
-
-def _build(name: str, pretrained: bool, options: dict[str, Any]) -> Trunk:
-    options.setdefault("img_size", 32)
-    features = {"out_indices": (0, 1, 2, 3)}  # the stem and the stages
-    return build_model_with_cfg(partial(Trunk, CONFIGS[name]), name, pretrained, feature_cfg=features, **options)
-
-
-@register_model
-def resnet_mini(pretrained: bool = False, **options: Any) -> Trunk:
-    """The convolutional twin all small nets are measured against."""
-    return _build("resnet_mini", pretrained, options)
-
-
-@register_model
-def nonlocal_resnet_mini(pretrained: bool = False, **options: Any) -> Trunk:
-    """The twin with one non-local block in the middle stage (arXiv 1711.07971)."""
-    return _build("nonlocal_resnet_mini", pretrained, options)
-
-
-@register_model
-def ccnet_resnet_mini(pretrained: bool = False, **options: Any) -> Trunk:
-    """The twin with recurrent criss-cross attention, R = 2, in the middle stage (arXiv 1811.11721)."""
-    return _build("ccnet_resnet_mini", pretrained, options)
-
-
-@register_model
-def sasa_resnet_mini(pretrained: bool = False, **options: Any) -> Trunk:
-    """The twin with stand-alone self-attention for its 3 x 3 convolutions (arXiv 1906.05909)."""
-    return _build("sasa_resnet_mini", pretrained, options)
-
-
-@register_model
-def lrnet_mini(pretrained: bool = False, **options: Any) -> Trunk:
-    """The twin with local relation layers for its 3 x 3 convolutions (arXiv 1904.11491)."""
-    return _build("lrnet_mini", pretrained, options)
-
-
-@register_model
-def aa_resnet_mini(pretrained: bool = False, **options: Any) -> Trunk:
-    """The twin with attention-augmented convolutions in its last two stages (arXiv 1904.09925)."""
-    return _build("aa_resnet_mini", pretrained, options)
+register(__name__, NETS, build, first_conv="conv1", classifier="fc")

@@ -8,44 +8,31 @@ Ours:   all of the small ones; the papers have no nets of this size. Weights sta
 from dataclasses import replace
 from typing import Any
 
-from timm.models import build_model_with_cfg, register_model
+from timm.models import build_model_with_cfg
+from torch import nn
 
-from sightline.backbones.small import small_cfgs
+from sightline.backbones.catalogue import Net
+from sightline.backbones.register import SMALL, register
 from sightline.backbones.transformer_config import TransformerConfig
 from sightline.backbones.transformer_net import PatchTransformer
 
 MINI = TransformerConfig(96, 5, 4, patch_size=2, patches_across=8, init="google", position_std=0.5)
 
-CONFIGS: dict[str, TransformerConfig] = {
-    "vit_mini": MINI,
-    "deit_mini_distilled": replace(MINI, distilled=True),
+NETS = {
+    "vit_mini": Net("vit", "A small Vision Transformer: 5 blocks of 96 channels, 4 heads.", MINI, cfg=SMALL),
+    "deit_mini_distilled": Net(
+        "deit",
+        "`vit_mini` with DeiT's distillation token.",
+        replace(MINI, distilled=True),
+        cfg=SMALL | {"classifier": ("head", "head_dist")},
+    ),
 }
 
-default_cfgs = small_cfgs(
-    {name: ("head", "head_dist") if config.distilled else "head" for name, config in CONFIGS.items()},
-    first_conv="patch_embed.proj",
-)
+
+def build(name: str, config: TransformerConfig, pretrained: bool, options: dict[str, Any]) -> nn.Module:
+    """Make a ViT or DeiT, or the grids of its last three blocks when the options say `features_only`; for `register`."""
+    features = {"out_indices": 3, "feature_cls": "getter"}
+    return build_model_with_cfg(PatchTransformer, name, pretrained, model_cfg=config, feature_cfg=features, **options)
 
 
-def _build(name: str, pretrained: bool, options: dict[str, Any]) -> PatchTransformer:
-    options.setdefault("img_size", 32)
-    return build_model_with_cfg(
-        PatchTransformer,
-        name,
-        pretrained,
-        model_cfg=CONFIGS[name],
-        feature_cfg={"out_indices": 3, "feature_cls": "getter"},
-        **options,
-    )
-
-
-@register_model
-def vit_mini(pretrained: bool = False, **options: Any) -> PatchTransformer:
-    """A small Vision Transformer (arXiv 2010.11929): 5 blocks of 96 channels, 4 heads."""
-    return _build("vit_mini", pretrained, options)
-
-
-@register_model
-def deit_mini_distilled(pretrained: bool = False, **options: Any) -> PatchTransformer:
-    """`vit_mini` with DeiT's distillation token (arXiv 2012.12877)."""
-    return _build("deit_mini_distilled", pretrained, options)
+register(__name__, NETS, build, first_conv="patch_embed.proj", classifier="head")

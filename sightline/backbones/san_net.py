@@ -17,10 +17,11 @@ from typing import Any, Protocol
 import torch
 import torch.nn.functional as F
 from timm.layers import DropPath, SelectAdaptivePool2d
-from timm.models import build_model_with_cfg, checkpoint_seq, register_model
+from timm.models import build_model_with_cfg, checkpoint_seq
 from torch import Tensor, nn
 
-from sightline.backbones.small import small_cfgs
+from sightline.backbones.catalogue import Net
+from sightline.backbones.register import SMALL, register
 from sightline.layers import PairwiseSelfAttention2d, PatchwiseSelfAttention2d
 
 
@@ -192,27 +193,21 @@ def _classifier(features: int, num_classes: int) -> nn.Module:
 
 _MINI = SANConfig((1, 2, 2), widths=(96, 192, 512), kernels=(3, 5, 5), strides=(1, 2, 2))
 
-CONFIGS: dict[str, SANConfig] = {
-    "san_mini_pairwise": _MINI,
-    "san_mini_patchwise": replace(_MINI, attention=PatchwiseSelfAttention2d),
+NETS = {
+    "san_mini_pairwise": Net("san", "A small SAN with pairwise self-attention.", _MINI, cfg=SMALL),
+    "san_mini_patchwise": Net(
+        "san",
+        "A small SAN with patchwise self-attention.",
+        replace(_MINI, attention=PatchwiseSelfAttention2d),
+        cfg=SMALL,
+    ),
 }
 
-default_cfgs = small_cfgs(dict.fromkeys(CONFIGS, "head"), first_conv="stem.0")
 
-
-def _build(name: str, pretrained: bool, options: dict[str, Any]) -> SAN:
-    config = CONFIGS[name]
+def build(name: str, config: SANConfig, pretrained: bool, options: dict[str, Any]) -> nn.Module:
+    """Make a SAN, or its pyramid of the stem and the stages when the options say `features_only`; for `register`."""
     features = {"out_indices": tuple(range(len(config.layers) + 1)), "flatten_sequential": True}
     return build_model_with_cfg(SAN, name, pretrained, model_cfg=config, feature_cfg=features, **options)
 
 
-@register_model
-def san_mini_pairwise(pretrained: bool = False, **options: Any) -> SAN:
-    """A small SAN with pairwise self-attention (arXiv 2004.13621)."""
-    return _build("san_mini_pairwise", pretrained, options)
-
-
-@register_model
-def san_mini_patchwise(pretrained: bool = False, **options: Any) -> SAN:
-    """A small SAN with patchwise self-attention (arXiv 2004.13621)."""
-    return _build("san_mini_patchwise", pretrained, options)
+register(__name__, NETS, build, first_conv="stem.0", classifier="head")

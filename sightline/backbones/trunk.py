@@ -10,10 +10,11 @@ Legend: B batch, C channels, H W rows and columns.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from timm.layers import DropPath, SelectAdaptivePool2d
-from timm.models import checkpoint_seq
+from timm.models import build_model_with_cfg, checkpoint_seq
 from torch import Tensor, nn
 
 
@@ -220,3 +221,9 @@ def _stage(
             )
         )
     return nn.Sequential(*blocks)
+
+
+def build(name: str, config: TrunkConfig, pretrained: bool, options: dict[str, Any]) -> nn.Module:
+    """Make a trunk, or its pyramid of the stem and the stages when the options say `features_only`; for `register`."""
+    features = {"out_indices": tuple(range(len(config.layers) + 1))}
+    return build_model_with_cfg(partial(Trunk, config), name, pretrained, feature_cfg=features, **options)

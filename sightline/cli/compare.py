@@ -57,7 +57,7 @@ def run_comparison(
     from sightline.runs import RunFolder
 
     chosen = recipes.override(recipes.get(recipe), changes)
-    names = list_models() if models == "all" else [name.strip() for name in models.split(",") if name.strip()]
+    names = list_models("*mini*") if models == "all" else [name.strip() for name in models.split(",") if name.strip()]
     plan = make_plan(out, load(data, chosen, max_unreadable), names, range(seeds), chosen)
     with display(len(plan.runs)) as shown:
         page = run(plan, again, shown.comparison)

@@ -11,7 +11,7 @@ from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer
 
 from sightline.backbones.bit_stem import BitStem, StandardisedConv2d, pad_same
-from sightline.backbones.patch_transformer import CONFIGS
+from sightline.backbones.patch_transformer import MINI
 from sightline.backbones.transformer_config import GOOGLE, TransformerConfig
 from sightline.backbones.transformer_init import initialise
 from sightline.backbones.transformer_net import PatchTransformer
@@ -129,7 +129,7 @@ def test_starting_weights():
 
 def test_drop_rates_act_in_training_alone():
     torch.manual_seed(0)
-    net = PatchTransformer(CONFIGS["vit_mini"], 4, img_size=8, drop_rate=0.5, drop_path_rate=0.5)
+    net = PatchTransformer(MINI, 4, img_size=8, drop_rate=0.5, drop_path_rate=0.5)
     torch.nn.init.normal_(net.head.weight)
     x = torch.randn(2, 3, 8, 8)
     assert not torch.equal(net.train()(x), net(x))
@@ -140,7 +140,7 @@ def test_drop_rates_act_in_training_alone():
 
 
 def test_patches_of_the_small_nets():
-    sides = {size: CONFIGS["vit_mini"].patch_for((size, size + 9)) for size in (6, 8, 16, 28, 32, 64)}
+    sides = {size: MINI.patch_for((size, size + 9)) for size in (6, 8, 16, 28, 32, 64)}
     assert sides == {6: 2, 8: 2, 16: 2, 28: 3, 32: 4, 64: 8}
 
 

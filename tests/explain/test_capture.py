@@ -7,7 +7,7 @@ import sightline
 from sightline.explain import layer_maps, taps
 from sightline.layers import NonLocalBlock1d, NonLocalBlock3d
 
-ATTENTION = [name for name in sightline.list_models() if name != "resnet_mini"]
+ATTENTION = [name for name in sightline.list_models("*mini*") if name != "resnet_mini"]
 
 
 def build(name: str, size: int = 16) -> torch.nn.Module:
