@@ -69,7 +69,9 @@ class PatchEmbed(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         x = x if self.backbone is None else self.backbone(x)
         if self.border == "pad":
-            x = F.pad(x, (0, -x.shape[3] % self.patch_size, 0, -x.shape[2] % self.patch_size))
+            # not -size % patch: compiled for symbolic sizes, torch has no remainder of a negative
+            rows, cols = (-(-size // self.patch_size) * self.patch_size - size for size in x.shape[2:])
+            x = F.pad(x, (0, cols, 0, rows))
         elif min(x.shape[2:]) < self.patch_size:
             raise ValueError(
                 f"border 'drop' needs at least one whole patch of {self.patch_size} x {self.patch_size}; "

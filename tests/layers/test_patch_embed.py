@@ -98,3 +98,13 @@ def test_positions_of_the_same_grid_are_left_alone():
     positions = torch.randn(1, 7, 3)
     assert resize_positions(positions, (2, 3), (2, 3), prefix=1) is positions
     assert resize_positions(positions.bfloat16(), (2, 3), (3, 2), prefix=1).dtype == torch.bfloat16
+
+
+def test_compiles_for_changing_sizes():
+    embed = PatchEmbed(3, 8, 4)
+    compiled = torch.compile(embed, fullgraph=True, backend="aot_eager")
+    for size in ((8, 8), (9, 14), (16, 11)):  # the second size makes both axes symbols
+        images = torch.randn(1, 3, *size)
+        tokens, grid = compiled(images)
+        torch.testing.assert_close(tokens, embed(images)[0])
+        assert grid == embed.grid_of(*size)
