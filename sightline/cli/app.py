@@ -45,7 +45,9 @@ def fail(message: str) -> typer.Exit:
 def main() -> None:
     """Run the command; expected errors become one clear sentence, not a traceback (set SIGHTLINE_TRACEBACK=1 to see it)."""
     from sightline.cli import verbs  # noqa: F401 (importing attaches the verbs)
+    from sightline.cli.allocator import keep_freed_memory
 
+    keep_freed_memory()
     try:
         app()
     except KeyboardInterrupt:

@@ -9,7 +9,6 @@ import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     TaskID,
     TextColumn,
@@ -31,7 +30,7 @@ class Display:
         self.bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[done]}"),
             TextColumn("{task.fields[note]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
@@ -39,7 +38,7 @@ class Display:
             console=self.console,
             disable=not self.live,
         )
-        self.all: TaskID | None = self.bars.add_task("all", total=runs * 1000, note="") if runs > 1 else None
+        self.all: TaskID | None = self.bars.add_task("all", total=runs, done="", note="") if runs > 1 else None
         self.one: TaskID | None = None
         self.last_epoch, self.started = -1, time.monotonic()
 
@@ -51,8 +50,9 @@ class Display:
         if progress.val_accuracy is not None:
             note += f", validation {progress.val_accuracy:.1%}"
         if self.one is None:
-            self.one = self.bars.add_task(name or "training", total=total, note=note)
-        self.bars.update(self.one, completed=done, total=total, note=note, description=name or "training")
+            self.one = self.bars.add_task(name or "training", total=total, done="", note=note)
+        steps = f"step {done}/{total}"
+        self.bars.update(self.one, completed=done, total=total, done=steps, note=note, description=name or "training")
         if not self.live and not name and progress.epoch != self.last_epoch:
             self.last_epoch = progress.epoch
             typer.echo(f"epoch {progress.epoch + 1}/{progress.epochs}: {note}", err=True)
@@ -60,29 +60,32 @@ class Display:
     def comparison(self, progress: "Comparison") -> None:
         """Show a comparison's progress."""
         label = f"{progress.run.model} (seed {progress.run.seed})"
-        share = 0.0
-        if progress.training is None:
-            if self.one is not None:
-                self.bars.remove_task(self.one)
-                self.one = None
-            words = {"new": "training", "begun": "continuing", "finished": "reusing the finished run"}
-            if not self.live:
-                elapsed = time.monotonic() - self.started
-                typer.echo(
-                    f"[{progress.position + 1}/{progress.total}] {label}: {words[progress.state]} ({elapsed:.0f} s so far)",
-                    err=True,
-                )
-            elif progress.state == "finished":
-                self.console.print(f"{label}: reusing the finished run")
+        training, share = progress.training, 0.0
+        if training is None:
+            self._announce(progress, label)
+            share = 1.0 if progress.state == "measuring" else 0.0
         else:
-            training = progress.training
             share = (training.epoch * training.steps + training.step) / max(training.epochs * training.steps, 1)
             self.training(training, label)
         if self.all is not None:
-            note = f"net {progress.position + 1} of {progress.total}"
-            self.bars.update(
-                self.all, completed=1000 * (progress.position + min(share, 1.0)), description="all", note=note
-            )
+            done = f"net {progress.position + 1} of {progress.total}"
+            note = "measuring its speed, drawing its maps" if progress.state == "measuring" else ""
+            self.bars.update(self.all, completed=progress.position + min(share, 1.0), done=done, note=note)
+
+    def _announce(self, progress: "Comparison", label: str) -> None:
+        """A run begins, is reused, or its training has ended and it is measured."""
+        if progress.state == "measuring":
+            return
+        if self.one is not None:
+            self.bars.remove_task(self.one)
+            self.one = None
+        words = {"new": "training", "begun": "continuing", "finished": "reusing the finished run"}
+        if not self.live:
+            place = f"[{progress.position + 1}/{progress.total}]"
+            elapsed = time.monotonic() - self.started
+            typer.echo(f"{place} {label}: {words[progress.state]} ({elapsed:.0f} s so far)", err=True)
+        elif progress.state == "finished":
+            self.console.print(f"{label}: reusing the finished run")
 
 
 @contextmanager

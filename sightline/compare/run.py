@@ -16,7 +16,11 @@ from sightline.train import TrainingProgress, train
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a comparison stands: which run of how many, its state, and the training's own progress (None at its start)."""
+    """Where a comparison stands: which run of how many, its state, and the training's own progress.
+
+    `state` is what was found of the run ("new", "begun", "finished"), or "measuring" once it is trained; `training` is None when
+    the run begins and while it is measured.
+    """
 
     run: PlannedRun
     position: int
@@ -57,20 +61,24 @@ def compare(plan: Plan, again: bool = False, progress: Callable[[Progress], None
                     Progress(run, position, len(plan.runs), found, p)
                 ),
             )
-        _complete(run, plan)
+        if _incomplete(run):
+            report(Progress(run, position, len(plan.runs), "measuring"))
+            _complete(run, plan)
     write_summary(plan)
     write_examples(plan.folder, plan.splits.test)
     return build_report(plan.folder)
 
 
+def _incomplete(run: PlannedRun) -> bool:
+    """Does a trained run lack its cost or its maps?"""
+    return not (RunFolder(run.folder).file("cost").exists() and (run.folder / "maps" / "maps.json").exists())
+
+
 def _complete(run: PlannedRun, plan: Plan) -> None:
-    """Add cost and maps to a finished run that lacks them."""
-    folder = RunFolder(run.folder)
-    if folder.file("cost").exists() and (run.folder / "maps" / "maps.json").exists():
-        return
+    """Add cost and maps to a trained run."""
     model, _ = load_run(run.folder)
-    write_cost(folder, model, plan.splits.image_size, run.recipe.batch_size)
-    write_maps(folder, model, plan.splits)
+    write_cost(RunFolder(run.folder), model, plan.splits.image_size, run.recipe.batch_size)
+    write_maps(RunFolder(run.folder), model, plan.splits)
 
 
 def _silent(_progress: Progress) -> None:
