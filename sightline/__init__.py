@@ -17,6 +17,8 @@ __version__ = "0.1.0"
 _HOME = {
     "create_model": "sightline.backbones",
     "list_models": "sightline.backbones",
+    "replace_convs": "sightline.backbones.dropins",
+    "insert_blocks": "sightline.backbones.dropins",
     "capture": "sightline.explain",
 }
 __all__ = ["__version__", *_HOME]

@@ -49,11 +49,19 @@ def attention_augmented(
     pool_attention: bool = False,
 ) -> nn.Module:
     """Attention-augmented convolution (AA, section 3.2): widths by ratio, rounded down to a multiple of the heads."""
-    keys = max(int(key_ratio * out_channels) // heads, least_key_depth) * heads
-    values = max(int(value_ratio * out_channels) // heads, 1) * heads
+    keys, values = augmented_widths(out_channels, heads, key_ratio, value_ratio, least_key_depth)
     return AttentionAugmentedConv2d(
         in_channels, out_channels, 3, keys, values, heads=heads, stride=stride, size=grid, pool_attention=pool_attention
     )
+
+
+def augmented_widths(
+    out_channels: int, heads: int, key_ratio: float = 0.2, value_ratio: float = 0.1, least_key_depth: int = 20
+) -> tuple[int, int]:
+    """Key and value channels of an attention-augmented convolution: by ratio, rounded down to a multiple of the heads."""
+    keys = max(int(key_ratio * out_channels) // heads, least_key_depth) * heads
+    values = max(int(value_ratio * out_channels) // heads, 1) * heads
+    return keys, values
 
 
 SPATIAL: dict[str, Spatial] = {
