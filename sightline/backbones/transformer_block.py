@@ -43,6 +43,7 @@ class TransformerBlock(nn.Module):
         gelu: "erf" or "tanh".
         dropout: after every linear map but the q, k, v projection.
         drop_path: probability of skipping each of the two branches, per image.
+        relative: the attention gets a table of relative positions.
     """
 
     def __init__(
@@ -54,14 +55,15 @@ class TransformerBlock(nn.Module):
         gelu: str = "erf",
         dropout: float = 0.0,
         drop_path: float = 0.0,
+        relative: bool = False,
     ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim, eps=1e-6)
-        self.attn = MultiHeadSelfAttention(dim, heads, prefix, dropout=dropout)
+        self.attn = MultiHeadSelfAttention(dim, heads, prefix, dropout=dropout, relative=relative)
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
         self.mlp = Perceptron(dim, hidden, gelu, dropout)
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
 
-    def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
-        x = x + self.drop_path(self.attn(self.norm1(x), grid))
+    def forward(self, x: Tensor, grid: tuple[int, int], offsets: Tensor | None = None) -> Tensor:
+        x = x + self.drop_path(self.attn(self.norm1(x), grid, offsets))
         return x + self.drop_path(self.mlp(self.norm2(x)))

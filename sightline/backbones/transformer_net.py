@@ -5,12 +5,12 @@
 Source: Dosovitskiy et al. 2021, arXiv 2010.11929, section 3.1, eq. 1 to 4; Touvron et al. 2021, arXiv 2012.12877, section 4
         (distillation token, its own head; at inference the two logits are averaged, as the authors' code does).
 Ours:   any image size: positions are resized on the fly to the grid at hand, sizes the patch does not divide are padded below
-        and right; `dynamic_img_size=False` refuses every size but the one the net was built for.
+        and right; `dynamic_img_size=False` refuses every size but the one the net was built for, `dynamic_img_pad=False` those
+        the patch does not divide (timm's options; its defaults are False).
 Ours:   parameter names and model conventions are those of timm's ViT and DeiT.
 Legend: B batch, L tokens (class, distillation, then the grid row by row), C channels, H W rows and columns of the image.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -21,13 +21,15 @@ from sightline.backbones.bit_stem import BitStem
 from sightline.backbones.transformer_block import TransformerBlock
 from sightline.backbones.transformer_config import TransformerConfig
 from sightline.backbones.transformer_init import initialise
+from sightline.backbones.transformer_intermediates import Intermediates
+from sightline.backbones.transformer_positions import Positions
 from sightline.layers import PatchEmbed
 from sightline.layers.positions import resize_positions
 
 POOLS = ("token", "avg", "")
 
 
-class PatchTransformer(nn.Module):
+class PatchTransformer(Intermediates):
     """ViT and DeiT, with timm's model conventions. Input (B, in_chans, H, W), any H and W.
 
     Args:
@@ -39,6 +41,7 @@ class PatchTransformer(nn.Module):
         drop_rate: dropout after the position embeddings and after every linear map but the q, k, v projection.
         drop_path_rate: stochastic depth of the last block, growing linearly from 0.
         dynamic_img_size: take images of any size.
+        dynamic_img_pad: pad sizes the patch does not divide; False: refuse them; None: do what the config says.
 
     Raises:
         ValueError: an option breaks the rules above.
@@ -54,26 +57,31 @@ class PatchTransformer(nn.Module):
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
         dynamic_img_size: bool = True,
+        dynamic_img_pad: bool | None = None,
     ) -> None:
         super().__init__()
-        self.cfg, self.num_classes = cfg, num_classes
-        self.img_size: tuple[int, int] = (
-            (img_size, img_size) if isinstance(img_size, int) else (img_size[0], img_size[1])
-        )
+        self.cfg, self.num_classes, self.in_chans = cfg, num_classes, in_chans
+        self.img_size = _pair(img_size)
         self.dynamic_img_size, self.distilled_training, self.grad_checkpointing = dynamic_img_size, False, False
         self.num_features = self.embed_dim = cfg.dim
-        self.head_hidden_size = cfg.pre_logits or cfg.dim
+        self.head_hidden_size = cfg.head_width
         self.num_prefix_tokens = int(cfg.class_token) + int(cfg.distilled)
         self._set_pool(global_pool if global_pool is not None else "token" if cfg.class_token else "avg")
 
         patch = cfg.patch_for(self.img_size)
+        border = cfg.border if dynamic_img_pad is None else "pad" if dynamic_img_pad else "refuse"
         backbone = BitStem(in_chans, cfg.stem, cfg.stem_width) if cfg.stem else None
-        self.patch_embed = PatchEmbed(in_chans, cfg.dim, patch, cfg.border, backbone=backbone)
+        self.patch_embed = PatchEmbed(in_chans, cfg.dim, patch, border, backbone=backbone)
         self.grid = self.patch_embed.grid_of(*self.img_size)
         self.cls_token = nn.Parameter(torch.empty(1, 1, cfg.dim)) if cfg.class_token else None
         self.dist_token = nn.Parameter(torch.empty(1, 1, cfg.dim)) if cfg.distilled else None
-        self.pos_embed = nn.Parameter(torch.empty(1, self.num_prefix_tokens + self.grid[0] * self.grid[1], cfg.dim))
-        nn.init.normal_(self.pos_embed, std=cfg.position_std)
+        self.pos_embed: nn.Parameter | None = None
+        self.positions: Positions | None = None
+        if (cfg.positions, cfg.positions_at) == ("1d", "stem"):
+            self.pos_embed = nn.Parameter(torch.empty(1, self.num_prefix_tokens + self.grid[0] * self.grid[1], cfg.dim))
+            nn.init.normal_(self.pos_embed, std=cfg.position_std)
+        elif cfg.positions != "none":
+            self.positions = Positions(cfg, self.num_prefix_tokens, self.grid)
         self.pos_drop = nn.Dropout(drop_rate)
         rates = torch.linspace(0, drop_path_rate, cfg.depth, device="cpu").tolist()
         self.blocks = nn.ModuleList(self._block(drop_rate, rate) for rate in rates)
@@ -81,7 +89,7 @@ class PatchTransformer(nn.Module):
         self.pre_logits: nn.Module = nn.Identity()
         if cfg.pre_logits:
             self.pre_logits = nn.Sequential()
-            self.pre_logits.add_module("fc", nn.Linear(cfg.dim, cfg.pre_logits))
+            self.pre_logits.add_module("fc", nn.Linear(cfg.dim, cfg.head_width))
             self.pre_logits.add_module("act", nn.Tanh())
         self.head = self._head()
         self.head_dist = self._head() if cfg.distilled else None
@@ -98,8 +106,8 @@ class PatchTransformer(nn.Module):
     def forward_features(self, x: Tensor) -> Tensor:
         """Tokens (B, L, C) after the last norm."""
         tokens, grid = self._embed(x)
-        for block in self.blocks:
-            tokens = self._run(block, tokens, grid)
+        for layer in range(len(self.blocks)):
+            tokens = self._run(layer, tokens, grid)
         return self.norm(tokens)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor | tuple[Tensor, Tensor]:
@@ -113,49 +121,6 @@ class PatchTransformer(nn.Module):
         if self.distilled_training and self.training:
             return by_class, by_teacher
         return (by_class + by_teacher) / 2
-
-    def forward_intermediates(
-        self,
-        x: Tensor,
-        indices: int | Sequence[int] | None = None,
-        norm: bool = False,
-        stop_early: bool = False,
-        output_fmt: str = "NCHW",
-        intermediates_only: bool = False,
-    ) -> Any:
-        """Grids of the chosen blocks, (B, C, h, w) or, as "NLC", (B, h*w, C), prefix left out; timm's interface.
-
-        Args:
-            x: image.
-            indices: the last so many blocks, or which ones; None: all.
-            norm: apply the last norm to each.
-            stop_early: leave out the blocks after the last chosen one.
-            output_fmt: "NCHW" or "NLC".
-            intermediates_only: return the list alone; otherwise (tokens after the last norm, list).
-        """
-        chosen, found = self._chosen(indices), []
-        tokens, grid = self._embed(x)
-        for index, block in enumerate(self.blocks):
-            if stop_early and index > max(chosen):
-                break
-            tokens = self._run(block, tokens, grid)
-            if index in chosen:
-                found.append((self.norm(tokens) if norm else tokens)[:, self.num_prefix_tokens :])
-        if output_fmt == "NCHW":
-            found = [one.transpose(1, 2).unflatten(2, grid).contiguous() for one in found]
-        return found if intermediates_only else (self.norm(tokens), found)
-
-    def prune_intermediate_layers(
-        self, indices: int | Sequence[int] = 1, prune_norm: bool = False, prune_head: bool = True
-    ) -> list[int]:
-        """Drop the blocks after the last chosen one and, when asked, the last norm and the head; timm's interface."""
-        chosen = self._chosen(indices)
-        self.blocks = self.blocks[: max(chosen) + 1]
-        if prune_norm:
-            self.norm = nn.Identity()
-        if prune_head:
-            self.reset_classifier(0)
-        return chosen
 
     def get_classifier(self) -> Any:
         """The classifier, or both when distilled."""
@@ -173,7 +138,8 @@ class PatchTransformer(nn.Module):
         self.head = self._head()
         self.head_dist = self._head() if self.head_dist is not None else None
         initialise(self, self.cfg.init, only="head")
-        self.to(device=self.pos_embed.device, dtype=self.pos_embed.dtype)
+        like = self.patch_embed.proj.weight
+        self.to(device=like.device, dtype=like.dtype)
 
     def set_distilled_training(self, enable: bool = True) -> None:
         """While training, return the logits of both heads, (class, distillation), instead of their average.
@@ -185,12 +151,24 @@ class PatchTransformer(nn.Module):
             raise ValueError("distilled training needs a distillation token; this net was built with distilled=False")
         self.distilled_training = enable
 
-    def set_input_size(self, img_size: int | tuple[int, int]) -> None:
-        """Make the position embeddings those of another image size, for fine-tuning there."""
-        self.img_size = (img_size, img_size) if isinstance(img_size, int) else (img_size[0], img_size[1])
-        grid = self.patch_embed.grid_of(*self.img_size)
-        resized = resize_positions(self.pos_embed.data, self.grid, grid, self.num_prefix_tokens, self.cfg.resize)
-        self.pos_embed, self.grid = nn.Parameter(resized, requires_grad=self.pos_embed.requires_grad), grid
+    def set_input_size(self, img_size: int | tuple[int, int] | None = None, patch_size: int | None = None) -> None:
+        """Make the position embeddings, and with another patch size the patch map, those of another image; for fine-tuning there.
+
+        Args:
+            img_size: side, or rows and columns; None: as before.
+            patch_size: side of a patch, in pixels of the image or of the stem's features; None: as before.
+        """
+        if patch_size is not None:
+            scale = self.feature_info[0]["reduction"] // self.patch_embed.patch_size
+            self.patch_embed.set_patch_size(patch_size)
+            self.feature_info = [info | {"reduction": scale * patch_size} for info in self.feature_info]
+        self.img_size = self.img_size if img_size is None else _pair(img_size)
+        old, self.grid = self.grid, self.patch_embed.grid_of(*self.img_size)
+        if self.pos_embed is not None:
+            resized = resize_positions(self.pos_embed.data, old, self.grid, self.num_prefix_tokens, self.cfg.resize)
+            self.pos_embed = nn.Parameter(resized, requires_grad=self.pos_embed.requires_grad)
+        if self.positions is not None:
+            self.positions.resize(self.grid)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute each block in the backward pass instead of keeping its activations."""
@@ -199,13 +177,14 @@ class PatchTransformer(nn.Module):
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Parameter groups by depth, for layer-wise learning rates (timm's format)."""
         return {
-            "stem": r"^cls_token|dist_token|pos_embed|patch_embed",
+            "stem": r"^cls_token|dist_token|pos_embed|positions|patch_embed",
             "blocks": [(r"^blocks\.(\d+)", None), (r"^norm", (99999,))],
         }
 
     def no_weight_decay(self) -> set[str]:
         """Parameters that weight decay must spare."""
-        return {"cls_token", "dist_token", "pos_embed"} & dict(self.named_parameters()).keys()
+        spared = ("cls_token", "dist_token", "pos_embed", "positions.")
+        return {name for name, _ in self.named_parameters() if name.startswith(spared)}
 
     def _embed(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Tokens (B, L, C) with their positions, and the grid of the patches."""
@@ -216,13 +195,22 @@ class PatchTransformer(nn.Module):
             )
         tokens, grid = self.patch_embed(x)
         prefix = [token.expand(x.shape[0], -1, -1) for token in (self.cls_token, self.dist_token) if token is not None]
-        positions = resize_positions(self.pos_embed, self.grid, grid, self.num_prefix_tokens, self.cfg.resize)
-        return self.pos_drop(torch.cat([*prefix, tokens], dim=1) + positions), grid
+        tokens = torch.cat([*prefix, tokens], dim=1)
+        if self.pos_embed is not None:
+            table = resize_positions(self.pos_embed, self.grid, grid, self.num_prefix_tokens, self.cfg.resize)
+            tokens = tokens + table
+        elif self.positions is not None:
+            tokens = self.positions.add(tokens, 0, grid)
+        return self.pos_drop(tokens), grid
 
-    def _run(self, block: nn.Module, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+    def _run(self, layer: int, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        block, offsets = self.blocks[layer], None
+        if self.positions is not None:
+            offsets = self.positions.offsets(layer, grid)
+            tokens = self.positions.add(tokens, layer, grid) if layer > 0 else tokens
         if self.grad_checkpointing and self.training:
-            return checkpoint(block, tokens, grid, use_reentrant=False)
-        return block(tokens, grid)
+            return checkpoint(block, tokens, grid, offsets, use_reentrant=False)
+        return block(tokens, grid, offsets)
 
     def _pool(self, x: Tensor) -> Tensor:
         if self.global_pool == "token":
@@ -241,17 +229,20 @@ class PatchTransformer(nn.Module):
     def _block(self, drop_rate: float, drop_path: float) -> TransformerBlock:
         cfg = self.cfg
         hidden = cfg.hidden or 4 * cfg.dim
-        return TransformerBlock(cfg.dim, cfg.heads, hidden, self.num_prefix_tokens, cfg.gelu, drop_rate, drop_path)
+        return TransformerBlock(
+            cfg.dim,
+            cfg.heads,
+            hidden,
+            self.num_prefix_tokens,
+            cfg.gelu,
+            drop_rate,
+            drop_path,
+            relative=cfg.positions == "relative",
+        )
 
     def _head(self) -> nn.Module:
         return nn.Linear(self.head_hidden_size, self.num_classes) if self.num_classes > 0 else nn.Identity()
 
-    def _chosen(self, indices: int | Sequence[int] | None) -> list[int]:
-        depth = len(self.blocks)
-        if indices is None or isinstance(indices, int):
-            last = depth if indices is None else indices
-            indices = range(depth - last, depth)
-        chosen = [index % depth if -depth <= index < depth else depth for index in indices]
-        if not chosen or depth in chosen:
-            raise ValueError(f"indices must name blocks -{depth}..{depth - 1}; got {list(indices)}")
-        return chosen
+
+def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (size[0], size[1])

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sightline.ops.global_attention import GLOBAL_ATTENTION
+from sightline.ops.global_attention.sequence import SEQUENCE_ATTENTION
 from sightline.ops.support import Global
 from sightline.ops.tap import Tap
 
@@ -24,6 +25,7 @@ class MultiHeadSelfAttention(nn.Module):
         prefix: tokens before the grid (class, distillation); it only says where the weights point.
         qkv_bias: bias in the q, k, v projection.
         dropout: rate after the output projection.
+        relative: `forward` gets a table of 1-D relative positions, see `sightline.ops.global_attention.sequence`.
         backend: backend of the op.
 
     Raises:
@@ -37,6 +39,7 @@ class MultiHeadSelfAttention(nn.Module):
         prefix: int = 0,
         qkv_bias: bool = True,
         dropout: float = 0.0,
+        relative: bool = False,
         backend: str = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -46,13 +49,21 @@ class MultiHeadSelfAttention(nn.Module):
             raise ValueError(f"heads must divide dim; got heads={heads}, dim={dim}")
         self.heads = heads
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias, device=device, dtype=dtype)
-        self.attend = Tap(GLOBAL_ATTENTION, Global(prefix=prefix), backend=backend)
+        op, options = (SEQUENCE_ATTENTION, {}) if relative else (GLOBAL_ATTENTION, {"backend": backend})
+        self.attend = Tap(op, Global(prefix=prefix), **options)
         self.proj = nn.Linear(dim, dim, device=device, dtype=dtype)
         self.proj_drop = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Attend; grid: rows and columns of the tokens behind the prefix, for whoever looks at the weights."""
+    def forward(self, x: Tensor, grid: tuple[int, int], offsets: Tensor | None = None) -> Tensor:
+        """Attend.
+
+        Args:
+            x: tokens (B, L, C).
+            grid: rows and columns of the tokens behind the prefix, for whoever looks at the weights.
+            offsets: with `relative`, the embeddings (2L-1, D) of the offsets from -(L-1) to L-1.
+        """
         qkv = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # 3, B, N, L, D
         query, key, value = qkv.unbind(0)
-        y = self.attend(query, key, value, grid=grid).transpose(1, 2).flatten(2)  # B, L, N*D
+        operands = (query, key, value) if offsets is None else (query, key, value, offsets)
+        y = self.attend(*operands, grid=grid).transpose(1, 2).flatten(2)  # B, L, N*D
         return self.proj_drop(self.proj(y))

@@ -10,14 +10,26 @@ Source: Zhao et al. 2020, arXiv 2004.13621, section 3; the biases of the project
         (patchwise), which reproduces the printed parameter counts.
 Ours:   rel_channels is out_channels / 4 when not given, the ratio within the paper's blocks; share the largest divisor up to 8.
 Ours:   position "absolute" puts p_j in the place of p_i - p_j (the paper compares the two and gives no formula for the first).
-Ours:   mapping depths 1 and 3 keep the pattern of depth 2: a bias in the last linear only, all hidden layers of one width.
+Ours:   with one map for queries and keys the window of a patchwise concatenation holds the centre already, so it joins once; with
+        one map for all, where queries are as wide as values, pairwise gamma keeps its hidden width, out_channels / 4. Both
+        reproduce the printed counts.
+Ours:   mapping depths 1 and 3 keep the pattern of depth 2: a bias in the last linear only; hidden widths D, but patchwise the last
+        of them is out_channels / share. That reproduces the printed counts at every depth.
 Legend: B batch, C in_channels, F out_channels, D rel_channels, G = F / share weight groups, K window side, H W input, h w output.
 """
 
 import torch
 from torch import Tensor, nn
 
-from sightline.layers.san_parts import centres, channel_plan, coordinates, weight_mapping, window_geometry
+from sightline.layers.san_parts import (
+    centres,
+    channel_plan,
+    check_transforms,
+    coordinates,
+    transformed,
+    weight_mapping,
+    window_geometry,
+)
 from sightline.ops.support import Window
 from sightline.ops.tap import Tap
 from sightline.ops.vector_attention import (
@@ -46,6 +58,7 @@ class PairwiseSelfAttention2d(nn.Module):
         share: channels that have one weight; must divide out_channels. None: the largest divisor up to 8.
         relation: "subtraction", "summation", "concatenation", "hadamard" or "dot".
         mapping_depth: linear layers in gamma.
+        transforms: "distinct"; "query=key": one projection for both; "query=key=value": one for all, where D must be F.
         position: "relative", "absolute" or "none", what joins the relation.
         border: "reflect", "zero" or "exclude", see `sightline.ops.vector_attention`.
         backend: backend of the op.
@@ -65,6 +78,7 @@ class PairwiseSelfAttention2d(nn.Module):
         share: int | None = None,
         relation: str = "subtraction",
         mapping_depth: int = 2,
+        transforms: str = "distinct",
         position: str = "relative",
         border: str = "reflect",
         backend: str = "auto",
@@ -78,23 +92,26 @@ class PairwiseSelfAttention2d(nn.Module):
         out_channels, rel_channels, groups = channel_plan(in_channels, out_channels, rel_channels, share)
         self.relation, self.relative = relation, position == "relative"
         self.geometry = window_geometry(kernel_size, stride, dilation, border, ("reflect", "zero", "exclude"))
+        check_transforms(transforms, rel_channels, out_channels)
         self.query = nn.Conv2d(in_channels, rel_channels, 1, **factory)
-        self.key = nn.Conv2d(in_channels, rel_channels, 1, **factory)
-        self.value = nn.Conv2d(in_channels, out_channels, 1, **factory)
+        self.key = nn.Conv2d(in_channels, rel_channels, 1, **factory) if transforms == "distinct" else None
+        self.value = nn.Conv2d(in_channels, out_channels, 1, **factory) if not transforms.endswith("value") else None
         self.position = None if position == "none" else nn.Conv2d(2, 2, 1, **factory)
         related = pairwise_channels(relation, rel_channels) + (0 if position == "none" else 2)
-        self.mapping = weight_mapping(related, rel_channels, groups, mapping_depth, **factory)
+        hidden = rel_channels if self.value is not None else max(out_channels // 4, 1)
+        widths = [related, *[hidden] * (mapping_depth - 1), groups]
+        self.mapping = weight_mapping(widths, mapping_depth, **factory)
         support = Window(kernel_size, stride, dilation, border)
         self.attend = Tap(VECTOR_ATTENTION, support, normalise="softmax", backend=backend, **self.geometry)
 
     def forward(self, x: Tensor) -> Tensor:
-        query = self.query(centres(x, self.geometry["stride"]))
-        related = pairwise_relation(query, self.key(x), self.relation, **self.geometry)  # B, R, K*K, h, w
+        query, key, value = transformed(x, self.query, self.key, self.value, self.geometry["stride"])
+        related = pairwise_relation(query, key, self.relation, **self.geometry)  # B, R, K*K, h, w
         if self.position is not None:
             offsets = self._positions(self.position, x.shape[2], x.shape[3]).to(related.dtype)
             related = torch.cat([related, offsets.expand(x.shape[0], -1, -1, -1, -1)], dim=1)
         logits = self.mapping(related.flatten(3)).unflatten(3, related.shape[3:])  # B, G, K*K, h, w
-        return self.attend(logits, self.value(x))
+        return self.attend(logits, value)
 
     def _positions(self, linear: nn.Conv2d, height: int, width: int) -> Tensor:
         """p_i - p_j, or p_j, of every tap (1, 2, K*K, h, w)."""
@@ -120,6 +137,7 @@ class PatchwiseSelfAttention2d(nn.Module):
         share: channels that have one weight; must divide out_channels. None: the largest divisor up to 8.
         relation: "concatenation", "star" or "clique" (kernel_size**4 products; for small footprints).
         mapping_depth: linear layers in gamma.
+        transforms: "distinct"; "query=key": one projection for both; "query=key=value": one for all, where D must be F.
         border: "reflect" or "zero", see `sightline.ops.vector_attention`.
         backend: backend of the op.
 
@@ -138,6 +156,7 @@ class PatchwiseSelfAttention2d(nn.Module):
         share: int | None = None,
         relation: str = "concatenation",
         mapping_depth: int = 2,
+        transforms: str = "distinct",
         border: str = "reflect",
         backend: str = "auto",
         device: torch.device | str | None = None,
@@ -148,17 +167,21 @@ class PatchwiseSelfAttention2d(nn.Module):
         out_channels, rel_channels, groups = channel_plan(in_channels, out_channels, rel_channels, share)
         self.relation, self.groups = relation, groups
         self.geometry = window_geometry(kernel_size, stride, dilation, border, ("reflect", "zero"))
+        check_transforms(transforms, rel_channels, out_channels)
         self.query = nn.Conv2d(in_channels, rel_channels, 1, **factory)
-        self.key = nn.Conv2d(in_channels, rel_channels, 1, **factory)
-        self.value = nn.Conv2d(in_channels, out_channels, 1, **factory)
-        related = patchwise_channels(relation, rel_channels, kernel_size)
-        self.mapping = weight_mapping(related, groups, groups * kernel_size**2, mapping_depth, **factory)
+        self.key = nn.Conv2d(in_channels, rel_channels, 1, **factory) if transforms == "distinct" else None
+        self.value = nn.Conv2d(in_channels, out_channels, 1, **factory) if not transforms.endswith("value") else None
+        self.repeated = rel_channels if relation == "concatenation" and self.key is None else 0
+        related = patchwise_channels(relation, rel_channels, kernel_size) - self.repeated
+        hidden = [*[rel_channels] * (mapping_depth - 2), groups] if mapping_depth > 1 else []
+        self.mapping = weight_mapping([related, *hidden, groups * kernel_size**2], mapping_depth, **factory)
         support = Window(kernel_size, stride, dilation, border)
         self.attend = Tap(VECTOR_ATTENTION, support, normalise="none", backend=backend, **self.geometry)
 
     def forward(self, x: Tensor) -> Tensor:
         # every tap of a clique meets every other, so its queries are needed between the centres too
-        query = self.query(x if self.relation == "clique" else centres(x, self.geometry["stride"]))
-        related = patchwise_relation(query, self.key(x), self.relation, **self.geometry)  # B, R, h, w
-        logits = self.mapping(related).unflatten(1, (self.groups, -1))  # B, G, K*K, h, w
-        return self.attend(logits, self.value(x))
+        stride = 1 if self.relation == "clique" else self.geometry["stride"]
+        query, key, value = transformed(x, self.query, self.key, self.value, stride)
+        related = patchwise_relation(query, key, self.relation, **self.geometry)  # B, R, h, w
+        logits = self.mapping(related[:, self.repeated :]).unflatten(1, (self.groups, -1))  # B, G, K*K, h, w
+        return self.attend(logits, value)

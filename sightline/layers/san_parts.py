@@ -4,12 +4,15 @@ Legend: C in_channels, F out_channels, D rel_channels, G = F / share weight grou
 """
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sightline.ops.window import check_window
+
+TRANSFORMS = ("distinct", "query=key", "query=key=value")
 
 
 class ChannelLinear(nn.Linear):
@@ -26,17 +29,17 @@ class ChannelLinear(nn.Linear):
 
 
 def weight_mapping(
-    in_channels: int,
-    hidden: int,
-    out_channels: int,
-    depth: int = 2,
+    widths: Sequence[int],
+    depth: int,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> nn.Sequential:
-    """Gamma: (batch norm, ReLU, linear) `depth` times on the channels of (B, C, H, W), the last linear alone with a bias."""
+    """Gamma: (batch norm, ReLU, linear) `depth` times on the channels of (B, C, H, W), the last linear alone with a bias.
+
+    `widths`: channels of the relation, of the hidden layers and of the weights, depth + 1 numbers.
+    """
     if depth < 1:
         raise ValueError(f"mapping_depth must be at least 1; got {depth}")
-    widths = [in_channels, *[hidden] * (depth - 1), out_channels]
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for step in range(1, depth + 1):
         before, after = widths[step - 1], widths[step]
@@ -44,6 +47,18 @@ def weight_mapping(
         layers[f"act{step}"] = nn.ReLU(inplace=True)
         layers[f"linear{step}"] = ChannelLinear(before, after, bias=step == depth, device=device, dtype=dtype)
     return nn.Sequential(layers)
+
+
+def transformed(
+    x: Tensor, query: nn.Module, key: nn.Module | None, value: nn.Module | None, stride: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries at the centres, keys and values everywhere; a missing map is the one before it."""
+    if key is not None:
+        queries, keys = query(centres(x, stride)), key(x)
+    else:
+        keys = query(x)
+        queries = centres(keys, stride)
+    return queries, keys, keys if value is None else value(x)
 
 
 def coordinates(height: int, width: int, like: Tensor) -> Tensor:
@@ -69,6 +84,16 @@ def channel_plan(
     if share < 1 or out_channels % share:
         raise ValueError(f"share must divide out_channels; got share={share}, out_channels={out_channels}")
     return out_channels, rel_channels, out_channels // share
+
+
+def check_transforms(transforms: str, rel_channels: int, out_channels: int) -> None:
+    """Queries, keys and values may share their map; with the values they must be as wide."""
+    if transforms not in TRANSFORMS:
+        raise ValueError(f"transforms must be one of {', '.join(TRANSFORMS)}; got {transforms!r}")
+    if transforms == TRANSFORMS[-1] and rel_channels != out_channels:
+        raise ValueError(
+            f"transforms {TRANSFORMS[-1]!r} need rel_channels = out_channels; got {rel_channels} and {out_channels}"
+        )
 
 
 def window_geometry(

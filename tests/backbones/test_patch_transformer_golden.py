@@ -23,6 +23,7 @@ def google(c) -> PatchTransformer:
         pre_logits=c["representation_size"],
         stem=tuple(stem["num_layers"]),
         stem_width=int(64 * stem["width_factor"]),
+        border="drop",
         **GOOGLE,
     )
     return PatchTransformer(cfg, c["num_classes"], img_size=(c["height"], c["width"])).double().eval()

@@ -47,7 +47,7 @@ def test_a_backbone_stands_before_the_patches():
 
 
 def test_errors_quote_value_and_rule():
-    with pytest.raises(ValueError, match="border must be one of pad, drop; got 'reflect'"):
+    with pytest.raises(ValueError, match="border must be one of pad, drop, refuse; got 'reflect'"):
         PatchEmbed(3, 8, 4, "reflect")
     with pytest.raises(ValueError, match="at least one whole patch of 4 x 4; got 3 x 9"):
         PatchEmbed(3, 8, 4, "drop")(torch.randn(1, 3, 3, 9))
