@@ -18,6 +18,8 @@ Ours:   2-D embeddings leave the prefix alone (a token's own vector can hold wha
 Legend: B batch, L tokens (prefix, then the grid row by row), C channels, D channels a head, H W rows and columns of the grid.
 """
 
+from typing import Protocol, cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -26,6 +28,18 @@ from sightline.backbones.transformer_config import TransformerConfig
 from sightline.layers.positions import resize_positions
 
 Grid = tuple[int, int]
+
+
+class Table(Protocol):
+    """What every table answers."""
+
+    def at(self, grid: Grid) -> Tensor:
+        """The embeddings for a grid."""
+        ...
+
+    def resize(self, grid: Grid) -> None:
+        """Make another grid its own."""
+        ...
 
 
 class Table1d(nn.Module):
@@ -120,10 +134,10 @@ class Positions(nn.Module):
     def resize(self, grid: Grid) -> None:
         """Make another grid that of all tables."""
         for table in self.tables:
-            table.resize(grid)  # type: ignore[operator] (every table has it)
+            cast(Table, table).resize(grid)
 
-    def _of(self, layer: int) -> nn.Module:
-        return self.tables[layer if len(self.tables) > 1 else 0]
+    def _of(self, layer: int) -> Table:
+        return cast(Table, self.tables[layer if len(self.tables) > 1 else 0])
 
 
 def _table(cfg: TransformerConfig, *shape: int) -> nn.Parameter:
