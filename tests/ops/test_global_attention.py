@@ -98,7 +98,7 @@ def test_auto_takes_the_fused_kernel_unless_it_objects(monkeypatch):
     global_attention(*x, grid=(2, 3))
     global_attention(x[0], x[1], x[2].float())
     assert len(calls) == 1
-    with pytest.raises(NotImplementedError, match="it has no relative terms"):
+    with pytest.raises(NotImplementedError, match="a dense map of 36 pairs with relative terms is quicker"):
         global_attention(*x, grid=(2, 3), backend="sdpa")
     with pytest.raises(
         NotImplementedError, match=r"must have one dtype; got torch.float64, torch.float64, torch.float32"

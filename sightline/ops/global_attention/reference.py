@@ -23,11 +23,7 @@ def run(query, key, value, relative_rows, relative_cols, *, grid, scale) -> Tens
         q = q * scale
         logits = q @ k.transpose(-2, -1)  # B, N, L, S
         if rows is not None:
-            height, width = grid
-            by_place = q.unflatten(2, (height, width))  # B, N, H, W, D
-            by_row = torch.einsum("bnhwd,hjd->bnhwj", by_place, _read(rows, torch.arange(height, device=q.device)))
-            by_col = torch.einsum("bnhwd,wjd->bnhwj", by_place, _read(cols, torch.arange(width, device=q.device)))
-            logits = _add(logits, by_row.flatten(2, 3), by_col.flatten(2, 3))
+            logits = _add(logits, *relative_logits(q, rows, cols, grid))
         return (logits.softmax(dim=-1) @ v).to(query.dtype)
 
 
@@ -44,6 +40,15 @@ def weights(query, key, relative_rows, relative_cols, *, queries, grid, scale) -
             by_col = torch.einsum("bnqd,qjd->bnqj", q, _read(cols, queries % grid[1]))
             logits = _add(logits, by_row, by_col)
         return logits.softmax(dim=-1)
+
+
+def relative_logits(q: Tensor, rows: Tensor, cols: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """q . r of all queries, (B, N, L, H) for the row of the key and (B, N, L, W) for its column."""
+    height, width = grid
+    by_place = q.unflatten(2, (height, width))  # B, N, H, W, D
+    by_row = torch.einsum("bnhwd,hjd->bnhwj", by_place, _read(rows, torch.arange(height, device=q.device)))
+    by_col = torch.einsum("bnhwd,wjd->bnhwj", by_place, _read(cols, torch.arange(width, device=q.device)))
+    return by_row.flatten(2, 3), by_col.flatten(2, 3)
 
 
 def _read(table: Tensor, positions: Tensor) -> Tensor:

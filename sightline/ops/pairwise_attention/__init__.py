@@ -16,11 +16,11 @@ Ours:   a weighs the queries with its first D entries and the keys with its last
 from torch import Tensor
 
 from sightline.ops.dispatch import AUTO, choose
-from sightline.ops.pairwise_attention import reference
+from sightline.ops.pairwise_attention import linear, reference, sdpa, sorting
 from sightline.ops.pairwise_attention.cost import cost
 from sightline.ops.tap import Op
 
-BACKENDS = {"reference": reference}
+BACKENDS = {"linear": linear, "sorting": sorting, "sdpa": sdpa, "reference": reference}
 SIMILARITIES = ("embedded_gaussian", "gaussian", "dot_product", "concatenation")
 
 

@@ -37,8 +37,13 @@ def weights(query, key, concat_weight, *, queries, similarity, scale) -> Tensor:
 def _attention(q: Tensor, k: Tensor, a: Tensor | None, similarity: str, scale: float) -> Tensor:
     """w (B, M, N) from q (B, D, M) and k (B, D, N)."""
     if a is not None:
-        of_query = torch.einsum("bdm,d->bm", q, a[: q.shape[1]])
-        of_key = torch.einsum("bdn,d->bn", k, a[q.shape[1] :])
+        of_query, of_key = concatenated(q, k, a)
         return (of_query.unsqueeze(2) + of_key.unsqueeze(1)).relu() / k.shape[2]
     logits = (q * scale).transpose(1, 2) @ k
     return logits / k.shape[2] if similarity == "dot_product" else logits.softmax(dim=-1)
+
+
+def concatenated(q: Tensor, k: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
+    """The two parts of a . [q_i, k_j]: (B, M) of the queries and (B, N) of the keys."""
+    depth = q.shape[1]
+    return torch.einsum("bdm,d->bm", q, a[:depth]), torch.einsum("bdn,d->bn", k, a[depth:])
