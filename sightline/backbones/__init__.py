@@ -6,7 +6,21 @@ from typing import Any
 import timm
 from torch import nn
 
-from sightline.backbones import deit_nets, mini, patch_transformer, san_net, san_nets, vit_nets  # noqa: F401 (importing registers their nets)
+from sightline.backbones import (  # noqa: F401 (importing registers their nets)
+    aa_nets,
+    ccnet_nets,
+    conv_nets,
+    deit_nets,
+    lrnet_nets,
+    mini,
+    nonlocal_nets,
+    patch_transformer,
+    san_net,
+    san_nets,
+    sasa_nets,
+    vit_nets,
+    wide_nets,
+)
 from sightline.backbones.catalogue import FAMILIES, MODELS, NETS, Family, Net, Printed, family_of, list_models
 
 __all__ = ["FAMILIES", "MODELS", "NETS", "Family", "Net", "Printed", "create_model", "family_of", "list_models"]

@@ -14,13 +14,14 @@ from torch import nn
 from sightline.backbones import spatial
 from sightline.backbones.catalogue import Net
 from sightline.backbones.register import SMALL, register
+from sightline.backbones.stem import SMALL_STEM
 from sightline.backbones.trunk import TrunkConfig, build
 from sightline.layers import CrissCrossAttention, NonLocalBlock2d
 
 _conv = spatial.convolution
 _augmented = partial(spatial.attention_augmented, key_ratio=0.5, value_ratio=0.25, heads=4, least_key_depth=4)
 
-TWIN = TrunkConfig((1, 2, 2), (32, 64, 128), (_conv,) * 3, expansion=2, stem="3x3", stem_width=32)
+TWIN = TrunkConfig((1, 2, 2), (32, 64, 128), (_conv,) * 3, expansion=2, stem=SMALL_STEM, stem_width=32)
 
 
 def _everywhere(operator: spatial.Spatial) -> TrunkConfig:

@@ -4,17 +4,16 @@ from functools import partial
 
 from torch import nn
 
-from sightline.backbones.trunk import Spatial
+from sightline.backbones import residual
+from sightline.backbones.residual import Spatial
 from sightline.layers import AttentionAugmentedConv2d, LocalRelation2d, StandAloneSelfAttention2d
 
 
 def convolution(
-    in_channels: int, out_channels: int, stride: int, grid: tuple[int, int], kernel_size: int = 3
+    in_channels: int, out_channels: int, stride: int, grid: tuple[int, int], kernel_size: int = 3, dilation: int = 1
 ) -> nn.Module:
     """The twin's operator: a k x k convolution without bias."""
-    conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=False)
-    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-    return conv
+    return residual.convolution(in_channels, out_channels, kernel_size, stride, dilation)
 
 
 def sasa(

@@ -1,29 +1,23 @@
 """A residual trunk whose spatial operator is a callable: the convolutional twin and every net that replaces or joins it.
 
-    stem -> stages of bottlenecks -> average pool -> linear;   bottleneck: 1 x 1, spatial operator, 1 x 1, plus the shortcut
+    stem -> stages of residual blocks -> (neck) -> average pool -> linear
 
-Source: He et al. 2016, arXiv 1512.03385, section 4 (bottleneck, shortcut by 1 x 1 convolution where shapes change).
-Ours:   the stride sits on the spatial operator; the last normalisation of a bottleneck starts at zero, so that it starts as its
-        shortcut. Module names are those of timm's and torchvision's ResNet (conv1, bn1, layer1 ..., fc).
+Source: He et al. 2016, arXiv 1512.03385, table 1.
+Ours:   module names are those of timm's and torchvision's ResNet (conv1, bn1, layer1 ..., fc).
 Legend: B batch, C channels, H W rows and columns.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
-from timm.layers import DropPath, SelectAdaptivePool2d
+from timm.layers import SelectAdaptivePool2d
 from timm.models import build_model_with_cfg, checkpoint_seq
 from torch import Tensor, nn
 
-
-class Spatial(Protocol):
-    """Make the spatial operator of a bottleneck: (B, in, H, W) -> (B, out, ceil(H / stride), ceil(W / stride))."""
-
-    def __call__(self, in_channels: int, out_channels: int, stride: int, grid: tuple[int, int]) -> nn.Module:
-        """`grid`: rows and columns of the operator's input at the image size the net is built for."""
-        ...
+from sightline.backbones.residual import Block, Bottleneck, Channelwise, Spatial
+from sightline.backbones.stem import CONV_STEM, Stem
 
 
 @dataclass(frozen=True)
@@ -31,58 +25,36 @@ class TrunkConfig:
     """A trunk as data.
 
     Args:
-        layers: bottlenecks a stage.
+        layers: blocks a stage.
         widths: inner channels a stage.
         spatial: spatial operator a stage.
         expansion: output channels over inner channels.
-        stem: "3x3" keeps the resolution (images of 8 to 64 pixels); "7x7" is the ImageNet stem, stride 4 in all.
+        outputs: output channels a stage; None: expansion * widths.
+        strides: stride of the first block, a stage.
+        block: kind of the blocks.
+        stem: what reads the image.
         stem_width: channels of the stem.
-        context: blocks added to the trunk, made from the channels: (stage, bottleneck) -> factory; applied after that bottleneck.
+        gate: made from the channels, for every block: acts on its branch before the sum.
+        context: blocks added to the trunk, made from the channels: (stage, block) -> factory; applied after that block.
+        neck: made from the channels, after the last stage; a module that tells its output `channels`.
     """
 
     layers: tuple[int, ...]
     widths: tuple[int, ...]
     spatial: tuple[Spatial, ...]
     expansion: int = 4
-    stem: str = "7x7"
+    outputs: tuple[int, ...] | None = None
+    strides: tuple[int, ...] = (1, 2, 2, 2)
+    block: Block = Bottleneck
+    stem: Stem = CONV_STEM
     stem_width: int = 64
-    context: tuple[tuple[tuple[int, int], Callable[[int], nn.Module]], ...] = ()
+    gate: Channelwise | None = None
+    context: tuple[tuple[tuple[int, int], Channelwise], ...] = ()
+    neck: Callable[[int], Any] | None = None
 
-
-class Bottleneck(nn.Module):
-    """1 x 1, spatial operator, 1 x 1, with the shortcut; then an optional context block. (B, C, H, W) -> (B, C', H', W')."""
-
-    def __init__(
-        self,
-        in_channels: int,
-        width: int,
-        out_channels: int,
-        stride: int,
-        grid: tuple[int, int],
-        spatial: Spatial,
-        drop_path: float = 0.0,
-        context: Callable[[int], nn.Module] | None = None,
-    ) -> None:
-        super().__init__()
-        self.conv1 = pointwise(in_channels, width)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = spatial(width, width, stride, grid)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = pointwise(width, out_channels)
-        self.bn3 = nn.BatchNorm2d(out_channels)
-        nn.init.zeros_(self.bn3.weight)
-        self.downsample: nn.Module = nn.Identity()
-        if stride > 1 or in_channels != out_channels:
-            self.downsample = nn.Sequential(pointwise(in_channels, out_channels, stride), nn.BatchNorm2d(out_channels))
-        self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
-        self.act = nn.ReLU(inplace=True)
-        self.context = context(out_channels) if context is not None else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.act(self.bn1(self.conv1(x)))
-        y = self.act(self.bn2(self.conv2(y)))
-        y = self.drop_path(self.bn3(self.conv3(y)))
-        return self.context(self.act(y + self.downsample(x)))
+    def channels(self, stage: int) -> int:
+        """Output channels of a stage."""
+        return self.widths[stage] * self.expansion if self.outputs is None else self.outputs[stage]
 
 
 class Trunk(nn.Module):
@@ -96,7 +68,7 @@ class Trunk(nn.Module):
             on it, any other size still runs.
         global_pool: timm's pooling name ("avg", "max", ...), "" for none.
         drop_rate: dropout before the classifier.
-        drop_path_rate: stochastic depth of the last bottleneck, growing linearly from 0.
+        drop_path_rate: stochastic depth of the last block, growing linearly from 0.
     """
 
     def __init__(
@@ -110,34 +82,28 @@ class Trunk(nn.Module):
         drop_path_rate: float = 0.0,
     ) -> None:
         super().__init__()
-        if config.stem not in ("3x3", "7x7"):
-            raise ValueError(f"stem must be '3x3' or '7x7'; got {config.stem!r}")
         self.num_classes, self.drop_rate, self.grad_checkpointing = num_classes, drop_rate, False
-        grid = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
-        large = config.stem == "7x7"
-        self.conv1 = nn.Conv2d(
-            in_chans, config.stem_width, 7 if large else 3, 2 if large else 1, 3 if large else 1, bias=False
-        )
-        nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
-        self.bn1 = nn.BatchNorm2d(config.stem_width)
-        self.act1 = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool2d(3, 2, 1) if large else nn.Identity()
-        reduction = 4 if large else 1
-        self.feature_info = [{"num_chs": config.stem_width, "reduction": 2 if large else 1, "module": "act1"}]
-        channels, grid = config.stem_width, _shrink(grid, reduction)
+        stem, channels = config.stem, config.stem_width
+        self.conv1 = stem.make(in_chans, channels)
+        self.bn1 = nn.BatchNorm2d(channels) if stem.norm else nn.Identity()
+        self.act1 = nn.ReLU(inplace=True) if stem.norm else nn.Identity()
+        self.maxpool = stem.pool()
+        self.feature_info = [{"num_chs": channels, "reduction": stem.stride, "module": "act1"}]
+        reduction = stem.reduction
+        grid = _shrink((img_size, img_size) if isinstance(img_size, int) else (img_size[0], img_size[1]), reduction)
         self.stages = [f"layer{stage + 1}" for stage in range(len(config.layers))]
         rates = iter(_linear(drop_path_rate, sum(config.layers)))
         for stage, name in enumerate(self.stages):
-            stride = 1 if stage == 0 else 2
-            self.add_module(
-                name, _stage(config, stage, channels, stride, grid, [next(rates) for _ in range(config.layers[stage])])
-            )
-            channels, grid, reduction = (
-                config.widths[stage] * config.expansion,
-                _shrink(grid, stride),
-                reduction * stride,
-            )
+            drop_path = [next(rates) for _ in range(config.layers[stage])]
+            self.add_module(name, _stage(config, stage, channels, grid, drop_path))
+            channels, stride = config.channels(stage), config.strides[stage]
+            grid, reduction = _shrink(grid, stride), reduction * stride
             self.feature_info.append({"num_chs": channels, "reduction": reduction, "module": name})
+        neck = None if config.neck is None else config.neck(channels)
+        self.neck: nn.Module = nn.Identity() if neck is None else neck
+        if neck is not None:
+            channels = neck.channels
+            self.feature_info.append({"num_chs": channels, "reduction": reduction, "module": "neck"})
         self.num_features = self.head_hidden_size = channels
         self.global_pool = SelectAdaptivePool2d(pool_type=global_pool, flatten=bool(global_pool))
         self.fc = nn.Linear(channels, num_classes) if num_classes > 0 else nn.Identity()
@@ -148,7 +114,7 @@ class Trunk(nn.Module):
         for name in self.stages:
             stage = getattr(self, name)
             x = checkpoint_seq(stage, x) if self.grad_checkpointing and self.training else stage(x)
-        return x
+        return self.neck(x)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Logits (B, num_classes) of a feature map; the pooled features when pre_logits."""
@@ -167,17 +133,17 @@ class Trunk(nn.Module):
         self.num_classes = num_classes
         if global_pool is not None:
             self.global_pool = SelectAdaptivePool2d(pool_type=global_pool, flatten=bool(global_pool))
-        reference = self.conv1.weight
         head = nn.Linear(self.num_features, num_classes) if num_classes > 0 else nn.Identity()
-        self.fc = head.to(device=reference.device, dtype=reference.dtype)
+        self.fc = head.to(next(self.parameters()))
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recompute each bottleneck in the backward pass instead of keeping its activations."""
+        """Recompute each block in the backward pass instead of keeping its activations."""
         self.grad_checkpointing = enable
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Parameter groups by depth, for layer-wise learning rates (timm's format)."""
-        return {"stem": r"^conv1|bn1", "blocks": r"^layer(\d+)" if coarse else r"^layer(\d+)\.(\d+)"}
+        blocks = (r"^layer(\d+)" if coarse else r"^layer(\d+)\.(\d+)", None)
+        return {"stem": r"^conv1|bn1", "blocks": [blocks, (r"^neck", (99999,))]}
 
     def no_weight_decay(self) -> set[str]:
         """Parameters that weight decay must spare: tables of relative positions and scalar gates."""
@@ -185,11 +151,34 @@ class Trunk(nn.Module):
         return {name for name, _ in self.named_parameters() if name.endswith(spared)}
 
 
-def pointwise(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
-    """A 1 x 1 convolution without bias, He-initialised."""
-    conv = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
-    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-    return conv
+def build(name: str, config: TrunkConfig, pretrained: bool, options: dict[str, Any]) -> nn.Module:
+    """Make a trunk, or its pyramid of the stem and the stages when the options say `features_only`; for `register`."""
+    features = {"out_indices": tuple(range(1 + len(config.layers) + (config.neck is not None)))}
+    return build_model_with_cfg(partial(Trunk, config), name, pretrained, feature_cfg=features, **options)
+
+
+def _stage(
+    config: TrunkConfig, stage: int, channels: int, grid: tuple[int, int], drop_path: list[float]
+) -> nn.Sequential:
+    """Blocks of a stage whose input has these channels and, at the image size the net is built for, this grid."""
+    context, blocks, stride = dict(config.context), [], config.strides[stage]
+    for index, rate in enumerate(drop_path):
+        added = context.get((stage, index))
+        blocks.append(
+            config.block(
+                channels,
+                config.widths[stage],
+                config.channels(stage),
+                stride,
+                grid,
+                config.spatial[stage],
+                rate,
+                config.gate,
+                added,
+            )
+        )
+        channels, grid, stride = config.channels(stage), _shrink(grid, stride), 1
+    return nn.Sequential(*blocks)
 
 
 def _linear(last: float, count: int) -> list[float]:
@@ -199,31 +188,3 @@ def _linear(last: float, count: int) -> list[float]:
 
 def _shrink(grid: tuple[int, int], stride: int) -> tuple[int, int]:
     return -(-grid[0] // stride), -(-grid[1] // stride)
-
-
-def _stage(
-    config: TrunkConfig, stage: int, channels: int, stride: int, grid: tuple[int, int], rates: list[float]
-) -> nn.Sequential:
-    width, context = config.widths[stage], dict(config.context)
-    blocks = []
-    for index, rate in enumerate(rates):
-        first = index == 0
-        blocks.append(
-            Bottleneck(
-                channels if first else width * config.expansion,
-                width,
-                width * config.expansion,
-                stride if first else 1,
-                grid if first else _shrink(grid, stride),
-                config.spatial[stage],
-                rate,
-                context.get((stage, index)),
-            )
-        )
-    return nn.Sequential(*blocks)
-
-
-def build(name: str, config: TrunkConfig, pretrained: bool, options: dict[str, Any]) -> nn.Module:
-    """Make a trunk, or its pyramid of the stem and the stages when the options say `features_only`; for `register`."""
-    features = {"out_indices": tuple(range(len(config.layers) + 1))}
-    return build_model_with_cfg(partial(Trunk, config), name, pretrained, feature_cfg=features, **options)
