@@ -4,22 +4,34 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 UV     := 0.13.9
+KERNELS := $(wildcard sightline/ops/*/*.cpp sightline/ops/*/*.h)
+
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -O1 -g
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test golden check format lock clean
+.PHONY: help install kernels sanitize demo test golden check format lock clean
 
 help:  ## List the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 install: $(STAMP)  ## Make .venv and install the locked dependencies and the package
 
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock pyproject.toml setup.py $(KERNELS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "sightline needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12 ...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV)
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
+
+kernels: $(STAMP)  ## Build the compiled CPU kernels again, only what changed
+	@$(BIN)/python setup.py --quiet build_ext --inplace
+
+sanitize: $(STAMP)  ## Run the kernels' tests with address and undefined-behaviour sanitisers
+	@SIGHTLINE_CXXFLAGS="$(SANITIZE)" $(BIN)/python setup.py --quiet build_ext --build-lib build/sanitize --build-temp build/sanitize
+	@SIGHTLINE_KERNELS=build/sanitize/sightline/ops/native/kernels.so ASAN_OPTIONS=detect_leaks=0 OMP_WAIT_POLICY=passive \
+		LD_PRELOAD="$$($${CXX:-c++} -print-file-name=libasan.so) $$($${CXX:-c++} -print-file-name=libubsan.so)" \
+		$(BIN)/python -m pytest -n 0 -p no:cacheprovider tests/ops/test_cpu_*.py
 
 demo: $(STAMP)  ## The main job: train ten small nets on the embedded digits, write runs/demo/report.html
 	@$(BIN)/sightline demo

@@ -31,7 +31,7 @@ def doctor(output: Annotated[Format, typer.Option("--format", help="table, json 
 
     Ends with exit code 1 when something that sightline needs is missing.
     """
-    rows = [*_machine(), *_libraries(), *_tools(), *_backends()]
+    rows = [*_machine(), *_libraries(), *_tools(), _kernels(), *_backends()]
     show(rows, output)
     if any(row["state"] == "missing" for row in rows):
         raise typer.Exit(1)
@@ -71,8 +71,18 @@ def _tools() -> list[dict[str, str]]:
     compiler = next((path for path in map(shutil.which, ("c++", "g++", "clang++")) if path), None)
     if compiler:
         return [_row("C++ compiler", os.path.basename(compiler))]
-    remedy = "only torch.compile wants one; install g++ or clang++ with your system's package manager"
+    remedy = "our CPU kernels and torch.compile want one; install g++ or clang++ with your system's package manager"
     return [_row("C++ compiler", "none", "optional", remedy)]
+
+
+def _kernels() -> dict[str, str]:
+    from sightline.ops import native
+
+    if native.objection:
+        slow = "everything runs without them, the windowed operators many times slower"
+        return _row("compiled CPU kernels", "none", "optional", f"{native.objection}; {slow}")
+    others = [one for one in native.levels() if one != native.level]
+    return _row("compiled CPU kernels", native.level + (f" (also {', '.join(others)})" if others else ""))
 
 
 def _backends() -> list[dict[str, str]]:

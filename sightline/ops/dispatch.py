@@ -3,6 +3,8 @@
 A backend is a module with two functions of the op's own signature: `run(...) -> Tensor`, and `objection(...) -> str | None`,
 a sentence that says why it can not run these operands (None: it can). An op lists its backends in a literal dict, fastest
 first, the reference last; a dict of modules and one plain global pass through `torch.compile(fullgraph=True)`.
+Backends that are operators of our own say `OPERATOR = True`: "auto" passes them over in what `torch.export`, torch.jit.trace and
+ONNX write, so that the program runs where sightline is not installed; a backend named by the caller stays in it.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -10,6 +12,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import Tensor
 
 AUTO = "auto"
@@ -27,7 +30,10 @@ def choose(
     """
     wanted = _preferred if name == AUTO else name
     if wanted == AUTO:
+        exporting = torch.compiler.is_exporting() or torch.jit.is_tracing() or torch.onnx.is_in_onnx_export()
         for module in backends.values():
+            if exporting and getattr(module, "OPERATOR", False):
+                continue
             if module.objection(*operands, **options) is None:
                 return module.run
         raise NotImplementedError(f"no backend of {op} can run these operands; its reference takes any float tensors")

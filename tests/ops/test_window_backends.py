@@ -55,5 +55,5 @@ def test_a_named_backend_runs_or_raises(op):
         op(large, large, large, kernel_size=3, backend="dense")
     with pytest.raises(NotImplementedError, match="border is 'zero'"):
         op(large, large, large, kernel_size=9, border="zero", backend="dense")
-    with pytest.raises(ValueError, match="has no backend 'fast'; it has: auto, dense, reference"):
+    with pytest.raises(ValueError, match=r"has no backend 'fast'; it has: auto, .*dense, reference"):
         op(large, large, large, kernel_size=3, backend="fast")

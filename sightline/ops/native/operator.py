@@ -1,0 +1,120 @@
+"""How a compiled kernel becomes a torch operator: eager, autograd, compile, export, FLOP counter."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.utils.flop_counter import register_flop_formula
+
+from sightline.ops import native
+
+DTYPES = (torch.float32, torch.bfloat16)
+_library = torch.library.Library("sightline", "FRAGMENT")
+
+
+def objection(*operands: Tensor | None) -> str | None:
+    """Why compiled kernels can not run these operands; None when they can."""
+    if native.objection is not None:
+        return native.objection
+    for one in operands:
+        if one is not None and (one.device.type != "cpu" or one.dtype not in DTYPES):
+            return f"it takes float32 and bfloat16 tensors on the CPU; got {one.dtype} on {one.device}"
+    if not torch.compiler.is_compiling() and _transformed():
+        return "function transforms and forward-mode derivatives need the reference"
+    return None
+
+
+def _transformed() -> bool:
+    return forward_ad._current_level >= 0 or torch._C._functorch.peek_interpreter_stack() is not None
+
+
+def table(tensor: Tensor | None) -> Tensor | None:
+    """A small tensor as kernels read it by address: contiguous float32."""
+    return None if tensor is None else tensor.detach().to(torch.float32).contiguous()
+
+
+def empty_map(like: Tensor, channels: int) -> Tensor:
+    """An uninitialised map (B, channels, H, W) of the dtype, size and memory format of another one."""
+    last = like.is_contiguous(memory_format=torch.channels_last) and not like.is_contiguous()
+    memory_format = torch.channels_last if last else torch.contiguous_format
+    size = (like.shape[0], channels, *like.shape[2:])
+    return torch.empty(size, dtype=like.dtype, device=like.device, memory_format=memory_format)
+
+
+def register(
+    name: str,
+    schema: str,
+    forward: Callable[..., Tensor],
+    backward: Callable[..., Sequence[Tensor | None]],
+    empty: Callable[..., Tensor],
+    flops: Callable[..., int],
+    definition: Callable[..., Tensor],
+) -> None:
+    """Define `torch.ops.sightline.<name>` and the operator of its gradient, `<name>_backward`.
+
+    Args:
+        name: the operator's name.
+        schema: its operands, tensors (optional ones too) before all options: "(Tensor query, ..., int kernel_size)".
+        forward: runs the kernel on the operands.
+        backward: (needed, gradient, *operands) to one gradient a tensor, None where `needed` is False.
+        empty: an uninitialised output for the operands; also what a compiler takes the output to look like.
+        flops: floating-point operations of the forward kernel from the operands' shapes; backward counts two and a half times that.
+        definition: the reference on the operands: it gives derivatives of the gradient.
+    """
+    tensors = schema.count("Tensor")
+    _define(name, schema + " -> Tensor", forward, empty)
+    inner = schema.removeprefix("(")
+    gradient = _define(
+        name + "_backward",
+        f"(bool[] needed, Tensor grad, {inner} -> Tensor[]",
+        lambda needed, *rest: _some(backward(needed, *rest)),
+        lambda needed, _grad, *operands: _some(
+            [torch.empty_like(one) if want else None for want, one in zip(needed, operands, strict=False)]
+        ),
+    )
+    register_flop_formula(getattr(torch.ops.sightline, name))(lambda *shapes, out_shape=None: flops(*shapes))
+    register_flop_formula(getattr(torch.ops.sightline, name + "_backward"))(
+        lambda _needed, _grad, *shapes, out_shape=None: flops(*shapes) * 5 // 2
+    )
+
+    def remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:tensors])
+        ctx.options = inputs[tensors:]
+
+    def differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        needed = list(ctx.needs_input_grad[:tensors])
+        if torch.is_grad_enabled():  # create_graph=True
+            return *_differentiable(definition, needed, grad, ctx.saved_tensors, ctx.options), *[None] * len(
+                ctx.options
+            )
+        found = iter(gradient(needed, grad, *ctx.saved_tensors, *ctx.options))
+        return *[next(found) if want else None for want in needed], *[None] * len(ctx.options)
+
+    torch.library.register_autograd(f"sightline::{name}", differentiate, setup_context=remember, lib=_library)
+
+
+def _define(name: str, schema: str, run: Callable[..., Any], fake: Callable[..., Any]) -> Any:
+    _library.define(name + schema)
+    _library.impl(name, run, "CPU")
+    torch.library.register_fake(f"sightline::{name}", fake, lib=_library)
+    return getattr(torch.ops.sightline, name).default
+
+
+def _some(gradients: Sequence[Tensor | None]) -> list[Tensor]:
+    """Those that there are: an operator can not return None in a list."""
+    return [one for one in gradients if one is not None]
+
+
+def _differentiable(
+    definition: Callable[..., Tensor],
+    needed: list[bool],
+    grad: Tensor,
+    tensors: Sequence[Tensor | None],
+    options: Sequence[Any],
+) -> list[Tensor | None]:
+    """Gradients that can be differentiated again, by the reference."""
+    wanted = [one for one, want in zip(tensors, needed, strict=True) if want and one is not None]
+    found = iter(torch.autograd.grad(definition(*tensors, *options), wanted, grad, create_graph=True))
+    return [next(found) if want else None for want in needed]

@@ -1,0 +1,171 @@
+// K x K windows over a map, laid out so that every tap of every query is one address plus a constant, whatever the map's width.
+//
+// A map is copied into planes, one per channel: rows of `pitch` floats, w pixels and then `margin` zeros. The zeros right of one row
+// are also those left of the next, so a flat index runs over pixels of several rows, and a vector of LANES consecutive flat
+// positions is always full: narrow maps need no path of their own. With a stride s, a plane is s * s smaller ones, one per row and
+// column phase, and taps still differ by constants.
+//     query of output pixel (r, c): flat index (r - first row) * pitch + c
+//     tap (i, j) of the flat query p, in a plane of `fill`: plane + origin + p + row_tap[i] + col_tap[j]
+// Border "exclude" is a bias on logits, 0 or -infinity, again by flat index: see Bias. Lanes that lie in the margin between rows
+// compute numbers that nobody reads; `drain` copies the pixels alone.
+#pragma once
+#include "threads.h"
+#include "view.h"
+
+SIGHTLINE_OPEN
+
+struct Window {
+  int64_t H, W, h, w, K, stride, dilation;  // input and output rows and columns, window side
+  int64_t lowest, highest;                   // row and column shift of the first and the last tap, in output pixels
+  int64_t margin, pitch;
+
+  Window(int64_t height, int64_t width, int64_t side, int64_t step, int64_t spread)
+      : H(height), W(width), h((height + step - 1) / step), w((width + step - 1) / step), K(side), stride(step), dilation(spread) {
+    lowest = shift(0), highest = shift(K - 1);
+    margin = highest > -lowest ? highest : -lowest;
+    pitch = w + margin;
+  }
+  int64_t offset(int64_t tap) const { return (tap - K / 2) * dilation; }  // input pixels from the centre
+  int64_t shift(int64_t tap) const {                                      // floor(offset / stride)
+    const int64_t o = offset(tap);
+    return o >= 0 ? o / stride : -((-o + stride - 1) / stride);
+  }
+  int64_t phase(int64_t tap) const { return offset(tap) - shift(tap) * stride; }
+};
+
+// A band of output rows first .. end - 1 of a Window, and the planes of input rows that their windows reach.
+struct Band {
+  const Window& window;
+  int64_t first, end;
+  int64_t queries;         // flat positions of the band's queries
+  int64_t origin;          // of flat position 0 in a plane
+  int64_t phase_floats;    // of one phase
+  int64_t plane;           // floats of one channel, all phases
+
+  Band(const Window& over, int64_t first_row, int64_t end_row) : window(over), first(first_row), end(end_row) {
+    const int64_t rows = end - first;
+    queries = rows * over.pitch - over.margin;
+    origin = over.margin - over.lowest * over.pitch;
+    phase_floats = origin + (rows + over.highest) * over.pitch + over.margin;
+    phase_floats = (phase_floats + LANES + 15) / 16 * 16;
+    if (phase_floats % 1024 == 0) phase_floats += 16;  // planes a power of two apart would fight for the same cache lines
+    plane = phase_floats * over.stride * over.stride;
+  }
+  int64_t vectors() const { return (queries + LANES - 1) / LANES; }
+  int64_t padded_queries() const { return vectors() * LANES; }
+  int64_t row_tap(int64_t i) const {
+    return window.phase(i) * window.stride * phase_floats + window.shift(i) * window.pitch;
+  }
+  int64_t col_tap(int64_t j) const { return window.phase(j) * phase_floats + window.shift(j); }
+
+  // Copy channel c of image b, the rows that the band's windows reach, into a plane; zeros elsewhere.
+  void fill(const View& view, int64_t b, int64_t c, float* out) const {
+    const int64_t s = window.stride;
+    for (int64_t row_phase = 0; row_phase < s; ++row_phase)
+      for (int64_t col_phase = 0; col_phase < s; ++col_phase, out += phase_floats) {
+        const int64_t pixels = (window.W - col_phase + s - 1) / s;
+        float* next = out;  // the next float that is not yet written
+        for (int64_t r = first + window.lowest; r < end + window.highest; ++r) {
+          const int64_t row = r * s + row_phase;
+          if (r < 0 || row >= window.H || pixels <= 0) continue;
+          float* to = out + origin + (r - first) * window.pitch;
+          while (next < to) *next++ = 0;
+          read_row(view, b, c, row, col_phase, s, pixels, to);
+          next = to + pixels;
+        }
+        std::memset(next, 0, size_t(out + phase_floats - next) * sizeof(float));
+      }
+  }
+
+  // Copy the queries (or anything of the output's size) of channel c into padded_queries() floats; zeros between rows.
+  void fill_queries(const View& view, int64_t b, int64_t c, float* out) const {
+    float* next = out;
+    for (int64_t r = first; r < end; ++r) {
+      float* to = out + (r - first) * window.pitch;
+      while (next < to) *next++ = 0;
+      read_row(view, b, c, r, 0, 1, window.w, to);
+      next = to + window.w;
+    }
+    for (float* stop = out + padded_queries(); next < stop;) *next++ = 0;
+  }
+
+  // Copy pixels by flat query index back into channel c of a tensor of the output's size.
+  void drain(const float* in, const View& view, int64_t b, int64_t c) const {
+    for (int64_t r = first; r < end; ++r) write_row(view, b, c, r, 0, 1, window.w, in + (r - first) * window.pitch);
+  }
+};
+
+// Border "exclude" as numbers to add to logits: 0 where a tap reads a pixel, -infinity where it reads none; all 0 for "zero".
+// A tap is outside when its row or its column is: row_bias[i] (K vectors by flat query), col_bias[j] (the same in every row).
+struct Bias {
+  float *rows, *cols;
+  int64_t row_step, col_step, pitch;
+
+  static int64_t floats(const Band& band) {
+    return band.window.K * (band.padded_queries() + band.window.pitch + LANES);
+  }
+  Bias(const Band& band, bool exclude, float* memory)
+      : rows(memory), row_step(band.padded_queries()), col_step(band.window.pitch + LANES), pitch(band.window.pitch) {
+    const Window& window = band.window;
+    cols = rows + window.K * row_step;
+    for (int64_t tap = 0; tap < window.K; ++tap) {
+      for (int64_t p = 0; p < col_step; ++p) cols[tap * col_step + p] = bias(window, p % pitch, tap, window.w, window.W, exclude);
+      for (int64_t r = band.first, p = 0; p < row_step; ++r) {
+        const float value = bias(window, r, tap, band.end, window.H, exclude);
+        for (int64_t stop = p + pitch < row_step ? p + pitch : row_step; p < stop; ++p) rows[tap * row_step + p] = value;
+      }
+    }
+  }
+  Vec row(int64_t tap, int64_t p) const { return load(rows + tap * row_step + p); }
+  Vec col(int64_t tap, int64_t p) const { return load(cols + tap * col_step + p % pitch); }
+
+ private:
+  static float bias(const Window& window, int64_t position, int64_t tap, int64_t end, int64_t size, bool exclude) {
+    const int64_t read = position * window.stride + window.offset(tap);
+    return exclude && position < end && (read < 0 || read >= size) ? -__builtin_inff() : 0.0f;
+  }
+};
+
+// The constants by which taps differ, and the sums over taps and channels that window kernels are made of.
+struct Taps {
+  int64_t K;
+  int64_t *row, *col;
+  bool neighbours;  // col[j + 1] == col[j] + 1
+
+  static int64_t floats(const Window& window) { return 4 * window.K; }  // two int64 a tap
+  Taps(const Band& band, float* memory) : K(band.window.K), row(reinterpret_cast<int64_t*>(memory)), col(row + K) {
+    for (int64_t tap = 0; tap < K; ++tap) row[tap] = band.row_tap(tap), col[tap] = band.col_tap(tap);
+    neighbours = band.window.stride == 1 && band.window.dilation == 1;
+  }
+};
+
+// sums[j] += sum over channels of x[channel] * y[channel, tap j], for J taps of one window row; x and y are at flat positions.
+template <int J, bool NEIGHBOURS>
+SIGHTLINE_INLINE void dots(const float* x, int64_t x_plane, const float* y, int64_t y_plane, int64_t channels, const int64_t* taps,
+                           Vec* sums) {
+  Vec sum[J];
+  const float* tap[J];
+  for (int j = 0; j < J; ++j) sum[j] = sums[j], tap[j] = y + taps[NEIGHBOURS ? 0 : j] + (NEIGHBOURS ? j : 0);
+  for (int64_t channel = 0; channel < channels; ++channel) {
+    const Vec one = load(x + channel * x_plane);
+    for (int j = 0; j < J; ++j) sum[j] += one * load(tap[j] + channel * y_plane);
+  }
+  for (int j = 0; j < J; ++j) sums[j] = sum[j];
+}
+
+// The same for any number of taps.
+template <bool NEIGHBOURS>
+inline void dots(int64_t count, const float* x, int64_t x_plane, const float* y, int64_t y_plane, int64_t channels,
+                 const int64_t* taps, Vec* sums) {
+  for (; count >= 7; count -= 7, taps += 7, sums += 7) dots<7, NEIGHBOURS>(x, x_plane, y, y_plane, channels, taps, sums);
+  switch (count) {
+    case 6: return dots<6, NEIGHBOURS>(x, x_plane, y, y_plane, channels, taps, sums);
+    case 5: return dots<5, NEIGHBOURS>(x, x_plane, y, y_plane, channels, taps, sums);
+    case 4: return dots<4, NEIGHBOURS>(x, x_plane, y, y_plane, channels, taps, sums);
+    case 3: return dots<3, NEIGHBOURS>(x, x_plane, y, y_plane, channels, taps, sums);
+    case 2: return dots<2, NEIGHBOURS>(x, x_plane, y, y_plane, channels, taps, sums);
+    case 1: return dots<1, NEIGHBOURS>(x, x_plane, y, y_plane, channels, taps, sums);
+  }
+}
+
+SIGHTLINE_CLOSE
