@@ -40,11 +40,11 @@ def backward(needed, grad, query, key, value, rows, cols, *options) -> list[Tens
     maps = zip((query, key, value), needed[:3], strict=True)
     gradients = [torch.empty_like(one) if want else None for one, want in maps]
     tables = operator.table(rows), operator.table(cols)
-    grad_tables = [torch.empty_like(one) if any(needed[3:]) else None for one in tables]
+    grad_tables = [torch.empty_like(one) if one is not None and any(needed[3:]) else None for one in tables]
     views = map(native.view, (query, key, value, grad, *gradients))
     _call("local_attention_backward", views, tables, grad_tables, query, value, *options)
     for table, own, want in zip(grad_tables, (rows, cols), needed[3:], strict=True):
-        gradients.append(table.to(own.dtype) if want else None)
+        gradients.append(table.to(own.dtype) if want and table is not None else None)
     return gradients
 
 
