@@ -43,6 +43,8 @@ def pad(x: Tensor, margin: int, border: str) -> Tensor:
     if border != "reflect":
         return F.pad(x, (margin, margin, margin, margin))
     height, width = x.shape[-2:]
+    if x.ndim == 4 and margin < min(height, width):
+        return F.pad(x, (margin, margin, margin, margin), mode="reflect")  # folds once, fast
     rows = reflect_index(torch.arange(-margin, height + margin, device=x.device), height)
     cols = reflect_index(torch.arange(-margin, width + margin, device=x.device), width)
     return x.index_select(-2, rows).index_select(-1, cols)
@@ -50,9 +52,13 @@ def pad(x: Tensor, margin: int, border: str) -> Tensor:
 
 def shifted(x: Tensor, kernel_size: int, stride: int, dilation: int, border: str) -> Iterator[Tensor]:
     """Yield, tap by tap in row-major order, the view (B, C, h, w) of what that tap reads at every output position."""
-    height, width = x.shape[-2:]
-    h, w = output_size(height, width, stride)
-    padded = pad(x, (kernel_size // 2) * dilation, border)
+    grid = output_size(x.shape[-2], x.shape[-1], stride)
+    return views(pad(x, (kernel_size // 2) * dilation, border), grid, kernel_size, stride, dilation)
+
+
+def views(padded: Tensor, grid: tuple[int, int], kernel_size: int, stride: int, dilation: int) -> Iterator[Tensor]:
+    """The same for a map that has its border already; grid is (h, w)."""
+    h, w = grid
     for i in range(kernel_size):
         for j in range(kernel_size):
             top, left = i * dilation, j * dilation

@@ -180,10 +180,10 @@ def test_gradient_is_zero_outside_the_footprint(normalise):
 
 
 def test_auto_takes_the_product_on_small_maps_alone():
-    (logits, value), options = operands((6, 6, 3, 1, 1, 4, 2), torch.float32)
+    (logits, value), options = operands((6, 6, 3, 1, 1, 4, 2), torch.float64)
     by_product = vector_attention(logits, value, backend="dense", **options)
     assert torch.equal(vector_attention(logits, value, **options), by_product)
-    (logits, value), options = operands((6, 7, 3, 1, 1, 4, 2), torch.float32)
+    (logits, value), options = operands((6, 7, 3, 1, 1, 4, 2), torch.float64)
     by_taps = vector_attention(logits, value, backend="reference", **options)
     assert torch.equal(vector_attention(logits, value, **options), by_taps)
     with pytest.raises(NotImplementedError, match="a map of 42 pixels has more than 4 for each of the window's 9 taps"):

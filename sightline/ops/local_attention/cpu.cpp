@@ -73,37 +73,6 @@ Vec Head::logits(int64_t p, float* out) const {
   return highest;
 }
 
-// y[e] = sum over taps of weights[tap] * v[e, tap], for C channels
-template <int C>
-SIGHTLINE_INLINE void aggregate(const Taps& taps, const float* weights, const float* v, int64_t plane, Vec scale, float* y,
-                                int64_t y_plane) {
-  Vec sum[C];
-  for (int c = 0; c < C; ++c) sum[c] = zero();
-  for (int64_t i = 0; i < taps.K; ++i)
-    for (int64_t j = 0; j < taps.K; ++j, weights += LANES) {
-      const float* tap = v + taps.row[i] + taps.col[j];
-      const Vec weight = load(weights);
-      for (int c = 0; c < C; ++c) sum[c] += weight * load(tap + c * plane);
-    }
-  for (int c = 0; c < C; ++c) store(y + c * y_plane, sum[c] * scale);
-}
-
-inline void aggregate(const Taps& taps, const float* weights, const float* v, int64_t plane, int64_t channels, Vec scale, float* y,
-                      int64_t y_plane) {
-  int64_t c = 0;
-  for (; c + 8 <= channels; c += 8) aggregate<8>(taps, weights, v + c * plane, plane, scale, y + c * y_plane, y_plane);
-  for (; c + 3 <= channels; c += 3) aggregate<3>(taps, weights, v + c * plane, plane, scale, y + c * y_plane, y_plane);
-  for (; c < channels; ++c) aggregate<1>(taps, weights, v + c * plane, plane, scale, y + c * y_plane, y_plane);
-}
-
-// How many bands of rows to cut a map into: enough items for many threads, planes that stay in a core's second-level cache. A
-// function of the shapes alone.
-inline int64_t band_count(const Arguments& a, const Window& window, int64_t row_floats, int64_t least_rows) {
-  const int64_t heads = a.B * a.N > 0 ? a.B * a.N : 1, wanted = (32 + heads - 1) / heads, large = (window.h * row_floats) / (96 << 10) + 1;
-  const int64_t most = (window.h + least_rows - 1) / least_rows, count = wanted > large ? wanted : large;
-  return count < most ? count : most;
-}
-
 inline void forward_item(const Arguments& a, const Window& window, int64_t bands, int64_t item) {
   const int64_t b = item / (a.N * bands), n = item / bands % a.N, part = item % bands;
   const Band band(window, window.h * part / bands, window.h * (part + 1) / bands);
@@ -131,7 +100,7 @@ inline void forward_item(const Arguments& a, const Window& window, int64_t bands
 
 extern "C" SIGHTLINE_EXPORT void SIGHTLINE_NAME(local_attention)(const Arguments* a, int64_t threads) {
   const Window window(a->H, a->W, a->K, a->stride, a->dilation);
-  const int64_t bands = band_count(*a, window, window.pitch * 2 * (a->D + a->E), 4);
+  const int64_t bands = band_count(a->B * a->N, window, window.pitch * 2 * (a->D + a->E), 4);
   for_each(a->B * a->N * bands, threads, [&](int64_t item) { forward_item(*a, window, bands, item); });
 }
 
@@ -351,7 +320,7 @@ inline void add_tables(const Arguments& a, int64_t bands, const float* partial) 
 
 extern "C" SIGHTLINE_EXPORT void SIGHTLINE_NAME(local_attention_backward)(const Arguments* a, int64_t threads) {
   const Window window(a->H, a->W, a->K, a->stride, a->dilation);
-  const int64_t bands = band_count(*a, window, 0, 4 * (window.highest - window.lowest) + 4);
+  const int64_t bands = band_count(a->B * a->N, window, 0, 4 * (window.highest - window.lowest) + 4);
   const int64_t items = a->B * a->N * bands;
   float* partial = a->wants_tables() ? static_cast<float*>(std::malloc(size_t(items * a->D * a->K) * 4)) : nullptr;
   for_each(items, threads, [&](int64_t item) { backward_item(*a, window, bands, item, partial); });

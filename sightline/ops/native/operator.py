@@ -35,9 +35,10 @@ def table(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.detach().to(torch.float32).contiguous()
 
 
-def empty_map(like: Tensor, channels: int) -> Tensor:
-    """An uninitialised map (B, channels, H, W) of the dtype, size and memory format of another one."""
-    last = like.is_contiguous(memory_format=torch.channels_last) and not like.is_contiguous()
+def empty_map(like: Tensor, channels: int, layout: Tensor | None = None) -> Tensor:
+    """An uninitialised map (B, channels, H, W): dtype and size of `like`, memory format of `layout`, by default its own."""
+    layout = like if layout is None else layout
+    last = layout.is_contiguous(memory_format=torch.channels_last) and not layout.is_contiguous()
     memory_format = torch.channels_last if last else torch.contiguous_format
     size = (like.shape[0], channels, *like.shape[2:])
     return torch.empty(size, dtype=like.dtype, device=like.device, memory_format=memory_format)

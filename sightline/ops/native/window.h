@@ -16,16 +16,24 @@ SIGHTLINE_OPEN
 
 struct Window {
   int64_t H, W, h, w, K, stride, dilation;  // input and output rows and columns, window side
+  int64_t centre;                            // the tap that reads the pixel (r * stride, c * stride) of query (r, c)
   int64_t lowest, highest;                   // row and column shift of the first and the last tap, in output pixels
   int64_t margin, pitch;
 
-  Window(int64_t height, int64_t width, int64_t side, int64_t step, int64_t spread)
-      : H(height), W(width), h((height + step - 1) / step), w((width + step - 1) / step), K(side), stride(step), dilation(spread) {
+  // With `padded` the map already has its border, (K - 1) * spread rows and columns more, and every window lies inside.
+  Window(int64_t height, int64_t width, int64_t side, int64_t step, int64_t spread, bool padded = false)
+      : H(height), W(width), K(side), stride(step), dilation(spread), centre(padded ? 0 : side / 2) {
+    const int64_t border = padded ? (K - 1) * dilation : 0;
+    h = (H - border + stride - 1) / stride, w = (W - border + stride - 1) / stride;
     lowest = shift(0), highest = shift(K - 1);
     margin = highest > -lowest ? highest : -lowest;
     pitch = w + margin;
   }
-  int64_t offset(int64_t tap) const { return (tap - K / 2) * dilation; }  // input pixels from the centre
+  int64_t offset(int64_t tap) const { return (tap - centre) * dilation; }  // input pixels from the query's own
+  int64_t pixels(int64_t phase) const {  // of a row of this column phase, as far as windows reach
+    const int64_t all = (W - phase + stride - 1) / stride;
+    return all < pitch ? all : pitch;
+  }
   int64_t shift(int64_t tap) const {                                      // floor(offset / stride)
     const int64_t o = offset(tap);
     return o >= 0 ? o / stride : -((-o + stride - 1) / stride);
@@ -63,7 +71,7 @@ struct Band {
     const int64_t s = window.stride;
     for (int64_t row_phase = 0; row_phase < s; ++row_phase)
       for (int64_t col_phase = 0; col_phase < s; ++col_phase, out += phase_floats) {
-        const int64_t pixels = (window.W - col_phase + s - 1) / s;
+        const int64_t pixels = window.pixels(col_phase);
         float* next = out;  // the next float that is not yet written
         for (int64_t r = first + window.lowest; r < end + window.highest; ++r) {
           const int64_t row = r * s + row_phase;
@@ -166,6 +174,51 @@ inline void dots(int64_t count, const float* x, int64_t x_plane, const float* y,
     case 2: return dots<2, NEIGHBOURS>(x, x_plane, y, y_plane, channels, taps, sums);
     case 1: return dots<1, NEIGHBOURS>(x, x_plane, y, y_plane, channels, taps, sums);
   }
+}
+
+// y[c] = scale * sum over taps of weights[tap] * v[c, tap], for C channels; weights are K * K vectors
+template <int C>
+SIGHTLINE_INLINE void aggregate(const Taps& taps, const float* weights, const float* v, int64_t plane, Vec scale, float* y,
+                                int64_t y_plane) {
+  Vec sum[C];
+  for (int c = 0; c < C; ++c) sum[c] = zero();
+  for (int64_t i = 0; i < taps.K; ++i)
+    for (int64_t j = 0; j < taps.K; ++j, weights += LANES) {
+      const float* tap = v + taps.row[i] + taps.col[j];
+      const Vec weight = load(weights);
+      for (int c = 0; c < C; ++c) sum[c] += weight * load(tap + c * plane);
+    }
+  for (int c = 0; c < C; ++c) store(y + c * y_plane, sum[c] * scale);
+}
+
+inline void aggregate(const Taps& taps, const float* weights, const float* v, int64_t plane, int64_t channels, Vec scale, float* y,
+                      int64_t y_plane) {
+  int64_t c = 0;
+  for (; c + 8 <= channels; c += 8) aggregate<8>(taps, weights, v + c * plane, plane, scale, y + c * y_plane, y_plane);
+  for (; c + 3 <= channels; c += 3) aggregate<3>(taps, weights, v + c * plane, plane, scale, y + c * y_plane, y_plane);
+  for (; c < channels; ++c) aggregate<1>(taps, weights, v + c * plane, plane, scale, y + c * y_plane, y_plane);
+}
+
+// Logits, `count` vectors, to exponentials of them less their maximum, in place; the inverse of their sum.
+inline Vec soften(float* weights, int64_t count) {
+  Vec highest = load(weights);
+  for (int64_t t = 1; t < count; ++t) highest = maximum(highest, load(weights + t * LANES));
+  Vec sum = zero();
+  for (int64_t t = 0; t < count; ++t) {
+    const Vec e = exponential(load(weights + t * LANES) - highest);
+    store(weights + t * LANES, e);
+    sum += e;
+  }
+  return 1.0f / sum;
+}
+
+// How many bands of rows to cut each of `maps` maps into: enough items for many threads, planes that stay in a core's second-level
+// cache. A function of the shapes alone.
+inline int64_t band_count(int64_t maps, const Window& window, int64_t row_floats, int64_t least_rows) {
+  maps = maps > 0 ? maps : 1;
+  const int64_t wanted = (32 + maps - 1) / maps, large = (window.h * row_floats) / (96 << 10) + 1;
+  const int64_t most = (window.h + least_rows - 1) / least_rows, count = wanted > large ? wanted : large;
+  return count < most ? count : most;
 }
 
 SIGHTLINE_CLOSE

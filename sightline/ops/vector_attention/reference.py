@@ -3,6 +3,7 @@
 Legend: B batch, C channels, G weight groups, H W input, h w output rows and columns, K window side, Q queries.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -24,16 +25,19 @@ def run(logits, value, *, kernel_size, normalise, stride, dilation, border) -> T
         if border == "exclude":
             seen = window.inside(v.shape[2], v.shape[3], kernel_size, stride, dilation, v.device)
             a = a.masked_fill(~seen, float("-inf"))
-        if normalise == "softmax":
-            a = a.softmax(dim=2)
-        groups = a.shape[1]
-        y = torch.zeros((), dtype=v.dtype, device=v.device)
         taps = window.shifted(v, kernel_size, stride, dilation, border)
-        for weight, tap in zip(a.unbind(2), taps, strict=True):
-            y = torch.addcmul(
-                y, weight.unsqueeze(1), tap.unflatten(1, (-1, groups))
-            )  # B, C/G, G, h, w: group = c mod G
-        return y.flatten(1, 2).to(value.dtype)
+        return aggregate(a, v, normalise, taps).to(value.dtype)
+
+
+def aggregate(logits: Tensor, value: Tensor, normalise: str, taps: Iterator[Tensor]) -> Tensor:
+    """Sum the taps of value, views (B, C, h, w), by the weights of logits."""
+    a = logits.softmax(dim=2) if normalise == "softmax" else logits
+    y = torch.zeros((), dtype=value.dtype, device=value.device)
+    for weight, tap in zip(a.unbind(2), taps, strict=True):
+        y = torch.addcmul(
+            y, weight.unsqueeze(1), tap.unflatten(1, (-1, a.shape[1]))
+        )  # B, C/G, G, h, w: group = c mod G
+    return y.flatten(1, 2)
 
 
 def weights(logits, value, *, queries, kernel_size, normalise, stride, dilation, border) -> Tensor:
