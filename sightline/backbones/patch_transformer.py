@@ -31,7 +31,7 @@ NETS = {
 
 def build(name: str, config: TransformerConfig, pretrained: bool, options: dict[str, Any]) -> nn.Module:
     """Make a ViT or DeiT, or the grids of its last three blocks when the options say `features_only`; for `register`."""
-    features = {"out_indices": 3, "feature_cls": "getter"}
+    features = {"out_indices": min(3, config.depth), "feature_cls": "getter"}
     return build_model_with_cfg(PatchTransformer, name, pretrained, model_cfg=config, feature_cfg=features, **options)
 
 

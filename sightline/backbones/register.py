@@ -4,11 +4,12 @@
     register(__name__, NETS, build, first_conv="conv1", classifier="fc")
 
 Each name becomes an entry point, a function of the module with that name, as `timm.models.register_model` would have made of one
-written by hand.
+written by hand. It takes every field of its config as an option: create_model("vit_b16", depth=6, pre_logits=True).
 """
 
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from timm.models import generate_default_cfgs, register_model
@@ -64,8 +65,17 @@ def _entry_point(module: str, name: str, net: Net, build: Build) -> Callable[...
     size = net.cfg["input_size"][1:]
 
     def entry(pretrained: bool = False, **options: Any) -> nn.Module:
-        return build(name, net.config, pretrained, {"img_size": size} | options)
+        config, rest = _changed(net.config, options)
+        return build(name, config, pretrained, {"img_size": size} | rest)
 
     entry.__name__ = entry.__qualname__ = name
     entry.__module__, entry.__doc__ = module, net.about
     return entry
+
+
+def _changed(config: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The config with those of the options that are fields of it, and the other options."""
+    known = {field.name for field in fields(config)} if is_dataclass(config) else set()
+    changes = {key: value for key, value in options.items() if key in known}
+    rest = {key: value for key, value in options.items() if key not in known}
+    return (replace(config, **changes) if changes else config), rest
