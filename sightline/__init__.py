@@ -15,7 +15,11 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "create_model": "sightline.backbones",
+    "create_model": "sightline.weights",
+    "from_pretrained": "sightline.weights",
+    "load_weights": "sightline.weights",
+    "push_to_hub": "sightline.weights",
+    "save_pretrained": "sightline.weights",
     "list_models": "sightline.backbones",
     "replace_convs": "sightline.backbones.dropins",
     "insert_blocks": "sightline.backbones.dropins",

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from sightline.ops.precision import widen
 
 GROUPS, EPS = 32, 1e-6
+FORMS = {"google": EPS, "timm": 1e-5}  # form of the arithmetic -> eps of its group normalisation
 
 
 class StandardisedConv2d(nn.Conv2d):
@@ -22,11 +23,13 @@ class StandardisedConv2d(nn.Conv2d):
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, bias=False)
+        self.form = "google"
 
     def forward(self, input: Tensor) -> Tensor:
         (weight,) = widen(self.weight)
         std, mean = torch.std_mean(weight, dim=(1, 2, 3), correction=0, keepdim=True)
-        weight = ((weight - mean) / (std + 1e-5)).to(self.weight.dtype)
+        spread = std + 1e-5 if self.form == "google" else (std**2 + 1e-8).sqrt()
+        weight = ((weight - mean) / spread).to(self.weight.dtype)
         return F.conv2d(pad_same(input, self.kernel_size[0], self.stride[0]), weight, None, self.stride)
 
 
@@ -75,6 +78,7 @@ class BitStem(nn.Module):
                 channels = 4 * width * 2**stage
             stages.append(_named(blocks=nn.Sequential(*blocks)))
         self.stages = nn.Sequential(*stages)
+        self.form = "google"
         self.channels = channels
         self.reduction = 4 * 2 ** max(len(layers) - 1, 0)
 
@@ -82,6 +86,21 @@ class BitStem(nn.Module):
         x = F.relu(self.stem(x))
         x = F.max_pool2d(pad_same(x, 3, 2, float("-inf")), 3, 2)
         return self.stages(x)
+
+    def compute_as(self, form: str) -> None:
+        """Take the small constants of "google" or "timm" (weights / sqrt(var + 1e-8), group normalisation with eps 1e-5).
+
+        Raises:
+            ValueError: an unknown form.
+        """
+        if form not in FORMS:
+            raise ValueError(f"form must be one of {', '.join(FORMS)}; got {form!r}")
+        self.form = form
+        for module in self.modules():
+            if isinstance(module, StandardisedConv2d):
+                module.form = form
+            elif isinstance(module, nn.GroupNorm):
+                module.eps = FORMS[form]
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of the features of a height x width image."""

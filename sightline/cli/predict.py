@@ -21,7 +21,9 @@ BATCH = 64
 )
 def predict(
     pictures: Annotated[list[str], typer.Argument(help="Files, folders (searched through) or glob patterns.")],
-    run: Annotated[Path, typer.Option(help="Run folder of a trained net.")],
+    run: Annotated[
+        str, typer.Option(help="Run folder of a trained net, a folder of transformers or timm, or hf-hub:ORG/NAME.")
+    ],
     top: Annotated[int, typer.Option(min=1, help="How many classes to name a picture.")] = 1,
     output: Annotated[Format, typer.Option("--format", help="table, json or csv.")] = Format.TABLE,
 ) -> None:
@@ -29,17 +31,18 @@ def predict(
 
     A file that can not be read is named and skipped; then the exit code is 1, after all others were classified.
     """
-    from sightline.data import UnreadableImage, read_image
+    from sightline.data import UnreadableImage, View, read_image
     from sightline.evaluate import load_run
 
     files = _files(pictures)
     model, meta = load_run(run)
+    view = View(meta.crop, meta.crop_mode == "squash", meta.interpolation)
     rows: list[dict[str, Any]] = []
     unreadable = 0
     batch: list[tuple[str, Tensor]] = []
     for position, file in enumerate(files, 1):
         try:
-            batch.append((str(file), read_image(file, meta.image_size)))
+            batch.append((str(file), read_image(file, meta.image_size, view=view)))
         except UnreadableImage as problem:
             unreadable += 1
             typer.secho(f"Skipped: {problem}", fg="yellow", err=True)

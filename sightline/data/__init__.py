@@ -12,7 +12,7 @@ from sightline.data.batches import EpochBatches
 from sightline.data.crop import random_crop, random_resized_crop
 from sightline.data.decode import MAX_PIXELS, open_image
 from sightline.data.errors import DataError, UnreadableImage
-from sightline.data.fit import fit_image, read_image
+from sightline.data.fit import View, fit_image, read_image
 from sightline.data.folder import EXTENSIONS
 from sightline.data.imageset import FileSet, ImageSet, MemorySet
 from sightline.data.load import Splits, load_splits
@@ -36,6 +36,7 @@ __all__ = [
     "Splits",
     "Unreadable",
     "UnreadableImage",
+    "View",
     "cutmix",
     "derive_seed",
     "erase",

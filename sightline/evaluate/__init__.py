@@ -1,7 +1,6 @@
 """Evaluation: load a run, evaluate it on images, and say how sure its figures are."""
 
 from sightline.evaluate.accuracy import NonFiniteLogitsError, Result, calibration_error, evaluate, score
-from sightline.evaluate.load import ModelMeta, load_run, read_weights, save_weights, weights_file
 from sightline.evaluate.statistics import (
     Interval,
     Paired,
@@ -13,6 +12,7 @@ from sightline.evaluate.statistics import (
     t_interval,
     wilson_interval,
 )
+from sightline.weights import ModelMeta, load_run, read_weights, save_weights, weights_file
 
 __all__ = [
     "Interval",

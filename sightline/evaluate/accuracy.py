@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sightline.data import ImageSet, normalise
-from sightline.evaluate.load import device_of
 
 BINS = 15
 
@@ -147,3 +146,10 @@ def _all_logits(
     finally:
         model.train(was_training)
     return torch.cat(parts), median(rates[:-1] or rates)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """The device of a model's first parameter or buffer; the CPU for a model that has neither."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        return tensor.device
+    return torch.device("cpu")

@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sightline.evaluate import ModelMeta, load_run, read_weights
+from sightline.evaluate import ModelMeta, load_run
 from sightline.runs import RunFolderError
+from sightline.weights import load_weights
 
 
 class Teacher(nn.Module):
@@ -75,8 +76,8 @@ def load_teacher(source: str, student: ModelMeta) -> Teacher:
 def _named(meta: ModelMeta, file: str) -> nn.Module:
     model = meta.build()
     try:
-        model.load_state_dict(read_weights(file)[0])
-    except RuntimeError as error:
+        load_weights(model, file)
+    except RunFolderError as error:
         raise RunFolderError(
             f"the teacher's weights {file} do not fit {meta.name} with {len(meta.classes)} classes: {error}"
         ) from error

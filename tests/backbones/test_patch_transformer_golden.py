@@ -6,8 +6,9 @@ from torch.func import functional_call
 from sightline.backbones.transformer_config import GOOGLE, TransformerConfig
 from sightline.backbones.transformer_net import PatchTransformer
 from sightline.layers.positions import resize_positions
+from sightline.weights.formats import GOOGLE as NPZ
+from sightline.weights.rules import translate
 from tests import golden_cases
-from tests.backbones import google_names
 
 
 def google(c) -> PatchTransformer:
@@ -36,7 +37,7 @@ def test_vit_golden(name):
     case = golden_cases.load(name)
     net = google(case.config)
     leaves = {key: value.clone().requires_grad_() for key, value in case.part("param").items()}
-    ours = google_names.convert(leaves)
+    ours = translate(leaves, NPZ.rules).tensors
     assert {key: value.shape for key, value in ours.items()} == {key: p.shape for key, p in net.named_parameters()}
     leaves["image"] = case.tensors["input.image"].requires_grad_()
     logits = functional_call(net, ours, leaves["image"].permute(0, 3, 1, 2))

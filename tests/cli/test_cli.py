@@ -72,7 +72,7 @@ def pictures(tmp_path_factory):
 def test_help_teaches_with_examples():
     answer = sightline("--help")
     assert answer.returncode == 0
-    for verb in ("demo", "models", "train", "evaluate", "predict", "compare", "report", "cost", "doctor"):
+    for verb in ("demo", "models", "train", "evaluate", "predict", "compare", "report", "cost", "convert", "doctor"):
         assert verb in answer.stdout
         assert "Examples:" in sightline(verb, "--help").stdout, verb
 
