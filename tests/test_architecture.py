@@ -15,6 +15,7 @@ ALLOWED = {  # room: the rooms it may import
     "explain": {"backbones", "layers", "ops", "runs"},
     "cost": {"backbones", "layers", "ops"},
     "weights": {"backbones", "layers", "ops", "runs"},
+    "bench": {"backbones", "cost", "layers", "ops", "runs"},
     "recipes": set(),
     "train": {"backbones", "layers", "ops", "data", "recipes", "runs", "evaluate", "weights"},
     "evaluate": {"backbones", "layers", "ops", "data", "runs", "weights"},
@@ -22,6 +23,7 @@ ALLOWED = {  # room: the rooms it may import
     "report": {"runs"},
     "cli": {
         "backbones",
+        "bench",
         "compare",
         "cost",
         "data",

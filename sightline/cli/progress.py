@@ -1,7 +1,7 @@
 """One progress display with time left for a training or a comparison; plain lines when the output is piped."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -98,3 +98,19 @@ def display(runs: int = 1) -> Iterator[Display]:
         except KeyboardInterrupt:
             typer.secho("Interrupted. What had finished is kept; the same command continues.", err=True)
             raise typer.Exit(130) from None
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int, int, str], None]]:
+    """A bar for work in counted steps: call it with steps done, their number, and the name of the next ("" at the end)."""
+    shown, started = Display(1), time.monotonic()
+
+    def step(done: int, total: int, name: str) -> None:
+        if shown.one is None:
+            shown.one = shown.bars.add_task(what, total=total, done="", note="")
+        shown.bars.update(shown.one, completed=done, done=f"{done}/{total}", note=name)
+        if not shown.live and name:
+            typer.echo(f"[{done + 1}/{total}] {what}: {name} ({time.monotonic() - started:.0f} s so far)", err=True)
+
+    with shown.bars:
+        yield step

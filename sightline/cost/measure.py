@@ -2,15 +2,15 @@
 
 import copy
 import statistics
-import time
 import weakref
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
+
+from sightline.cost.timing import timed
 
 
 class PeakMemory(TorchDispatchMode):
@@ -50,7 +50,7 @@ def peak_memory(model: nn.Module, image_size: tuple[int, int], batch_size: int, 
     images = torch.zeros(batch_size, in_chans, *image_size)
     model = copy.deepcopy(model)  # a training step changes the statistics of batch normalisation
     with PeakMemory() as memory:
-        _step(model, images)
+        training_step(model, images)
     return memory.peak + parameters
 
 
@@ -65,21 +65,16 @@ def throughput(
     """Images per second: median over repeated steps, at least three and about `seconds` in all, after one warm-up step."""
     model = copy.deepcopy(model)
     images = torch.rand(batch_size, in_chans, *image_size)
-    step = _step if training else _infer
+    step = training_step if training else inference
     step(model, images)
     times: list[float] = []
     while len(times) < 3 or sum(times) < seconds:
-        times.append(_timed(lambda: step(model, images)))
+        times.append(timed(lambda: step(model, images)))
     return batch_size / statistics.median(times)
 
 
-def _timed(call: Callable[[], None]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
-
-
-def _step(model: nn.Module, images: Tensor) -> None:
+def training_step(model: nn.Module, images: Tensor) -> None:
+    """Forward and backward in training mode, without an optimiser; gradients are dropped."""
     model.train()
     output = model(images)
     outputs = output if isinstance(output, tuple) else (output,)
@@ -87,7 +82,8 @@ def _step(model: nn.Module, images: Tensor) -> None:
     model.zero_grad(set_to_none=True)
 
 
-def _infer(model: nn.Module, images: Tensor) -> None:
+def inference(model: nn.Module, images: Tensor) -> None:
+    """Forward in evaluation mode."""
     model.eval()
     with torch.inference_mode():
         model(images)

@@ -1,0 +1,169 @@
+"""Whole nets at 224 x 224 against ResNet-50, each in its best eager memory layout; inference and training.
+
+Nets are timed side by side; images a second and, since nets differ in size, time for a multiply-add. Before that each net's logits
+on a smaller image are compared with those of its own copy in float64 by the references. A training step is forward and backward
+in training mode, without an optimiser.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from sightline.backbones import create_model, list_models
+from sightline.bench.case import BASELINE, BOTH, FORWARD, OURS
+from sightline.bench.gate import TOLERANCE, Verdict, difference
+from sightline.bench.measure import finite
+from sightline.bench.settings import Settings
+from sightline.cost import count
+from sightline.cost.measure import inference, training_step
+from sightline.cost.resident import peak_extra
+from sightline.cost.timing import interleaved, timed
+from sightline.ops import use_backend
+
+BASE = ("conv_resnet50", "resnet50")  # the first that there is
+NETS = (
+    "sasa_resnet50",
+    "lrnet50",
+    "aa_resnet50",
+    "nonlocal_resnet50",
+    "ccnet_resnet50",
+    "san10_pairwise",
+    "san10_patchwise",
+    "vit_s16",
+    "deit_s16_distilled",
+)
+SMALL = ("resnet_mini", "sasa_resnet_mini", "lrnet_mini", "san_mini_pairwise", "san_mini_patchwise", "vit_mini")
+LAYOUTS = {"": torch.contiguous_format, "channels last": torch.channels_last}
+
+
+@dataclass(frozen=True)
+class NetCase:
+    """Nets side by side.
+
+    Args:
+        name: of the case.
+        nets: names, the first the baseline.
+        side: pixels of the image.
+        batch: images.
+        training: a training step, or inference.
+        quick: part of a quick run?
+    """
+
+    name: str
+    nets: tuple[str, ...]
+    side: int
+    batch: int
+    training: bool
+    quick: bool
+
+    @property
+    def about(self) -> str:
+        """The input, for people."""
+        return f"{self.side} x {self.side}, batch {self.batch}"
+
+
+def cases() -> list[NetCase]:
+    """The nets that there are, in inference and in training; small ones for a quick run."""
+    known = set(list_models())
+    base = next(name for name in BASE if name in known or name == BASE[-1])
+    large = (base, *(name for name in NETS if name in known))
+    return [
+        NetCase("small inference", SMALL, 32, 32, False, True),
+        NetCase("small training", SMALL, 32, 32, True, True),
+        NetCase("inference", large, 224, 8, False, False),
+        NetCase("training", large, 224, 8, True, False),
+    ]
+
+
+def measure(case: NetCase, settings: Settings) -> dict[str, Any]:
+    """Gate and time the nets of a case."""
+    torch.manual_seed(0)
+    step, direction = (training_step, BOTH) if case.training else (inference, FORWARD)
+    images = torch.rand(case.batch, 3, case.side, case.side, device=settings.device)
+    records, calls = {}, {}
+    for index, name in enumerate(case.nets):
+        model = create_model(name, num_classes=1000, img_size=case.side).to(settings.device)
+        verdict = check(model, case.side)
+        records[name] = _record(name, model, case, verdict, BASELINE if index == 0 else OURS)
+        if not verdict.refused:
+            records[name]["note"], calls[name] = best_layout(model, images, step, settings.device)
+    samples = interleaved(calls, settings.rounds, settings.sample_seconds, 4 * settings.seconds)
+    for name, times in samples.items():
+        records[name]["seconds"][direction] = [float(f"{one:.5g}") for one in times]
+    for name, one in calls.items():
+        if settings.memory:
+            records[name]["memory"][direction], records[name]["memory_counts"] = peak_extra(one, settings.device)
+    return {
+        "name": case.name,
+        "about": case.about,
+        "batch": case.batch,
+        "macs": 0,
+        "contenders": list(records.values()),
+    }
+
+
+def check(model: nn.Module, side: int) -> Verdict:
+    """A copy's logits in float32 against those in float64 by the references, for one image.
+
+    Parameters that start at zero (the last normalisation of a bottleneck, a classifier) would hide all that lies behind them; in
+    the copy they do not.
+    """
+    device = next(model.parameters()).device
+    images = torch.rand(1, 3, side, side, device=device)
+    model = copy.deepcopy(model).eval()
+    for parameter in model.parameters():
+        if not parameter.any():
+            nn.init.normal_(parameter, std=0.2)
+    exact = copy.deepcopy(model).double()
+    with torch.no_grad():
+        found = model(images)
+        with use_backend("reference"):
+            wanted = exact(images.double())
+    worst, tolerance = difference(found, wanted), 5 * TOLERANCE[torch.float32]
+    return Verdict(
+        worst, None, "" if worst <= tolerance else f"wrong: logits off by {worst:.1e}, {tolerance:.0e} is allowed"
+    )
+
+
+def best_layout(
+    model: nn.Module, images: torch.Tensor, step: Callable[[nn.Module, torch.Tensor], None], device: str
+) -> tuple[str, Callable[[], None]]:
+    """The faster of the two memory layouts by two steps of each, and the call that makes a step in it."""
+    found = {}
+    for name, layout in LAYOUTS.items():
+        shaped = copy.deepcopy(model).to(memory_format=layout)  # type: ignore[call-overload]
+        call = _step(shaped, images.contiguous(memory_format=layout), step, device)
+        call()
+        found[name] = (min(timed(call), timed(call)), call)
+    best = min(found, key=lambda name: found[name][0])
+    return best, found[best][1]
+
+
+def _step(
+    model: nn.Module, images: torch.Tensor, step: Callable[[nn.Module, torch.Tensor], None], device: str
+) -> Callable[[], None]:
+    def call() -> None:
+        step(model, images)
+        if device.startswith("cuda"):
+            torch.cuda.synchronize()
+
+    return call
+
+
+def _record(name: str, model: nn.Module, case: NetCase, verdict: Verdict, kind: str) -> dict[str, Any]:
+    counted = count(model, (case.side, case.side))
+    return {
+        "name": name,
+        "kind": kind,
+        "note": "",
+        "refused": verdict.refused,
+        "error": {"forward": finite(verdict.forward), "backward": None},
+        "parameters": counted.parameters,
+        "macs": counted.macs,
+        "seconds": {},
+        "memory": {},
+    }

@@ -1,0 +1,91 @@
+"""Run a section of the benchmark: its cases one by one, the machine's peaks before them, all as plain data for JSON."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from types import MappingProxyType
+from typing import Any
+
+import torch
+
+from sightline.bench import layers, measure, nets, ops, scaling
+from sightline.bench.machine import peaks
+from sightline.bench.settings import Settings
+from sightline.runs import environment
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section: what it asks, its cases, and how one is measured."""
+
+    about: str
+    cases: Callable[[], list[Any]]
+    measure: Callable[[Any, Settings], dict[str, Any]]
+
+
+SECTIONS: Mapping[str, Section] = MappingProxyType(
+    {
+        "ops": Section("operators against the convolution of the same stage", ops.cases, measure.measure),
+        "layers": Section("whole layers against that convolution", layers.cases, measure.measure),
+        "nets": Section("whole nets against ResNet-50", nets.cases, nets.measure),
+        "scaling": Section("growth of time with the number of pixels", scaling.cases, scaling.measure),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a section is: `done` of `total` cases, `name` begins now ("" at the end)."""
+
+    done: int
+    total: int
+    name: str
+
+
+def case_names(section: str, settings: Settings) -> list[str]:
+    """Names of the cases that these settings choose.
+
+    Raises:
+        ValueError: no such section, or nothing matches `settings.only`.
+    """
+    return [case.name for case in _chosen(section, settings)]
+
+
+def run(section: str, settings: Settings, report: Callable[[Progress], None] = lambda _: None) -> dict[str, Any]:
+    """Measure a section: schema, section, settings, environment (hardware, versions, commit), machine, cases.
+
+    Raises:
+        ValueError: no such section, or nothing matches `settings.only`.
+    """
+    cases = _chosen(section, settings)
+    report(Progress(0, len(cases), "peaks of the machine"))
+    surroundings = environment(settings.device)
+    machine = peaks(settings.device).as_dict()
+    found = []
+    for index, case in enumerate(cases):
+        report(Progress(index, len(cases), case.name))
+        found.append({"section": section, **SECTIONS[section].measure(case, settings), "machine": machine})
+        if settings.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+    report(Progress(len(cases), len(cases), ""))
+    return {
+        "schema": SCHEMA,
+        "section": section,
+        "settings": settings.as_dict(),
+        "environment": surroundings,
+        "cases": found,
+    }
+
+
+def _chosen(section: str, settings: Settings) -> list[Any]:
+    if section not in SECTIONS:
+        raise ValueError(f"there is no section {section!r}; there are: {', '.join(SECTIONS)}")
+    cases = [case for case in SECTIONS[section].cases() if case.quick or not settings.quick]
+    chosen = [case for case in cases if fnmatch(case.name, settings.only)]
+    if not chosen:
+        raise ValueError(
+            f"no case of {section} matches {settings.only!r}; there are: {', '.join(c.name for c in cases)}"
+        )
+    return chosen

@@ -1,0 +1,107 @@
+"""`sightline bench`: how fast operators, layers and nets are on this machine."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sightline.cli.app import app
+from sightline.cli.output import Format, show
+
+if TYPE_CHECKING:
+    from sightline.bench import Settings
+
+ALL = "all"
+
+
+@app.command(
+    epilog="Examples: `sightline bench ops --quick` · `sightline bench ops --only 'local_attention*' --out ops.json` · "
+    "`sightline bench nets --device cuda`"
+)
+def bench(
+    section: Annotated[str, typer.Argument(help="ops, layers, nets, scaling, or all.")] = ALL,
+    only: Annotated[str, typer.Option(help="Glob over the names of cases.")] = "*",
+    quick: Annotated[bool, typer.Option("--quick", help="Few and small cases, a minute or two.")] = False,
+    rounds: Annotated[int, typer.Option(min=1, help="Samples of every contender.")] = 9,
+    seconds: Annotated[float, typer.Option(help="Of a case in one direction, after which no round begins.")] = 10.0,
+    memory: Annotated[bool, typer.Option(help="Measure peak memory too.")] = True,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of the CPU; torch's own choice when not given.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A JSON file for all samples; cases it has already are renewed.")
+    ] = None,
+    output: Annotated[Format, typer.Option("--format", help="table, json or csv.")] = Format.TABLE,
+) -> None:
+    """Time operators, layers and nets against what they replace, every answer checked first.
+
+    Contenders are timed in turn, so that noise hits all alike: the operator by each backend, the reference, the unfold that
+    public versions use, torch's own attention with a mask, FlexAttention, and the convolution of the same stage. A contender that
+    gives a wrong answer gets no time, but stays in the table. "of baseline" is time over that of the fastest baseline, round by
+    round.
+    """
+    from sightline.bench import SECTIONS, Settings, run
+    from sightline.bench.store import merge, write
+
+    if section != ALL and section not in SECTIONS:
+        raise ValueError(f"there is no section {section!r}; there are: {', '.join(SECTIONS)}, {ALL}")
+    _prepare(device, threads)
+    settings = Settings(device, rounds, seconds, memory=memory, quick=quick, only=only)
+    for name in _sections(section, settings):
+        measured = _shown(name, settings, run)
+        _print(measured, output)
+        if out is not None:
+            path = out if section != ALL else out.with_name(f"{out.stem}_{name}{out.suffix or '.json'}")
+            write(path, merge(path, measured))
+            typer.echo(f"wrote {path}", err=True)
+
+
+def _prepare(device: str, threads: int | None) -> None:
+    import torch
+
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"device {device!r}: torch sees no GPU here; use --device cpu")
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
+def _sections(section: str, settings: "Settings") -> list[str]:
+    """The sections meant; with all of them, those in which `--only` matches something."""
+    from sightline.bench import SECTIONS, case_names
+
+    if section != ALL:
+        return [section]
+    found = []
+    for name in SECTIONS:
+        try:
+            case_names(name, settings)
+        except ValueError:
+            continue
+        found.append(name)
+    if not found:
+        raise ValueError(f"no case of any section matches {settings.only!r}")
+    return found
+
+
+def _shown(section: str, settings: "Settings", run: Any) -> dict[str, Any]:
+    """Run a section under a progress display with the time left."""
+    from sightline.cli.progress import counting
+
+    with counting(section) as step:
+        return run(section, settings, lambda progress: step(progress.done, progress.total, progress.name))
+
+
+def _print(measured: dict[str, Any], output: Format) -> None:
+    from sightline.bench import table
+
+    if output is Format.JSON:
+        import json
+
+        print(json.dumps(measured, indent=1))
+        return
+    rows = table.section_rows(measured)
+    if output is Format.TABLE:
+        print(table.headline(measured))
+        rows = [{key: value for key, value in row.items() if any(other[key] for other in rows)} for row in rows]
+    show(rows, output, right=[key for key in (rows[0] if rows else []) if key not in ("case", "contender", "note")])

@@ -1,0 +1,71 @@
+"""Timing side by side, on a clock that the test turns; numbers from fixed samples."""
+
+import pytest
+import torch
+
+from sightline.bench.scaling import slope
+from sightline.cost.resident import RESIDENT, TENSORS, peak_extra
+from sightline.cost.timing import Spread, interleaved, ratios, spread
+
+
+class Clock:
+    """A clock that calls move on."""
+
+    def __init__(self) -> None:
+        self.now, self.order = 0.0, []
+
+    def call(self, name: str, seconds: float):
+        def run() -> None:
+            self.now += seconds
+            self.order.append(name)
+
+        return run
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_contenders_take_turns():
+    clock = Clock()
+    calls = {"a": clock.call("a", 1.0), "b": clock.call("b", 2.0), "c": clock.call("c", 4.0)}
+    samples = interleaved(calls, rounds=3, sample_seconds=0.5, clock=clock)
+    assert samples == {"a": [1.0] * 3, "b": [2.0] * 3, "c": [4.0] * 3}
+    assert "".join(clock.order) == "aabbcc" + "abc" + "bca" + "cab"  # warm and timed once, then the rounds
+
+
+def test_short_calls_are_repeated_and_long_cases_end():
+    clock = Clock()
+    samples = interleaved({"a": clock.call("a", 0.25), "b": clock.call("b", 3.0)}, 9, 1.0, seconds=5.0, clock=clock)
+    assert samples == {"a": [0.25] * 3, "b": [3.0] * 3}  # three rounds in any case
+    assert clock.order.count("a") == 2 + 3 * 4
+
+
+def test_numbers_from_samples():
+    assert spread([4.0, 1.0, 2.0, 3.0, 5.0]) == Spread(3.0, 2.0, 4.0, 5)
+    assert spread([2.0, 1.0]) == Spread(1.5, 1.0, 2.0, 2)
+    assert ratios([2.0, 3.0], [1.0, 6.0]) == [2.0, 0.5]
+    with pytest.raises(ValueError, match="got 1 and 2"):
+        ratios([1.0], [1.0, 2.0])
+    with pytest.raises(ValueError, match="at least one"):
+        spread([])
+
+
+def test_slope():
+    assert slope([(32, 1.0), (64, 4.0), (128, 16.0)]) == 1.0
+    assert slope([(32, 1.0), (64, 16.0)]) == 2.0
+    assert slope([(32, 1.0)]) is None
+
+
+def test_peak_memory_sees_what_a_call_holds_and_what_it_drops():
+    def call(megabytes: int):
+        def run() -> torch.Tensor:
+            torch.ones(megabytes << 18).add_(1)
+            return torch.ones(16 << 18)
+
+        run()
+        return run
+
+    size, counted = peak_extra(call(96))
+    assert counted in (RESIDENT, TENSORS)
+    assert 90 < size / 2**20 < 130
+    assert 10 < peak_extra(call(1))[0] / 2**20 < 40
