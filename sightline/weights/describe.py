@@ -55,8 +55,9 @@ def preprocessing_of(cfg: Mapping[str, Any], img_size: tuple[int, int] | None = 
 
 
 def _size(model: nn.Module, eye: Preprocessing) -> tuple[int, int]:
-    size: Any = getattr(model, "img_size", None)
-    return size if isinstance(size, tuple) else eye.image_size
+    given: Any = getattr(model, "_model_args", {})
+    size: Any = getattr(model, "img_size", None) or given.get("img_size") or eye.image_size
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
 def _options(model: nn.Module) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def as_transformers(state: dict[str, Tensor], distilled: bool = False, new: bool
         if new
         else ("attention.output.dense", "intermediate.dense", "output.dense")
     )
-    for index in range(DEPTH):
+    for index in range(sum(name.endswith(".norm1.weight") for name in state)):
         here, there = f"blocks.{index}.", f"{home}{'' if new else 'encoder.'}layer{'s' if new else ''}.{index}."
         for part in ("weight", "bias"):
             width = state[f"{here}attn.qkv.{part}"].shape[0] // 3
@@ -131,7 +131,7 @@ def as_google(state: dict[str, Tensor], published: bool = True, heads_count: int
     }
     if "cls_token" in state:
         found["cls"] = state["cls_token"]
-    for index in range(DEPTH):
+    for index in range(sum(name.endswith(".norm1.weight") for name in state)):
         here, there = f"blocks.{index}.", f"Transformer/encoderblock_{index}/"
         heads = f"{there}MultiHeadDotProductAttention_{attention}/"
         for number, name in enumerate(("query", "key", "value")):

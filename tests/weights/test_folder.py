@@ -102,9 +102,7 @@ def test_other_classes_begin_a_fresh_classifier(tmp_path):
 def test_a_folder_of_transformers_tells_labels_and_preprocessing(tmp_path):
     shape = {"img_size": 32, "patch_size": 4, "embed_dim": 96, "depth": 5, "num_heads": 4, "num_classes": 5}
     theirs = nets.shaken(timm.create_model("vit_tiny_patch16_224", **shape))
-    nets_depth, nets.DEPTH = nets.DEPTH, 5
     save_file(nets.as_transformers(theirs.state_dict()), tmp_path / "model.safetensors")
-    nets.DEPTH = nets_depth
     (tmp_path / "config.json").write_text(json.dumps(nets.transformers_config(num_attention_heads=4, hidden_size=96)))
     processor = {"size": {"height": 32, "width": 32}, "image_mean": [0.1] * 3, "image_std": [0.2] * 3, "resample": 3}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(processor))
@@ -204,3 +202,15 @@ def test_push_uploads_the_folder(monkeypatch):
 def test_push_says_at_once_when_offline(offline):
     with pytest.raises(WeightsError, match="acme/vit can not be uploaded, and HF_HUB_OFFLINE forbids the network"):
         sightline.push_to_hub(vit(), "acme/vit")
+
+
+def test_weights_in_the_box_are_known_by_name(tmp_path, monkeypatch):
+    from sightline.weights import box
+
+    model = vit()
+    sightline.save_pretrained(model, tmp_path / "saved")
+    (tmp_path / "saved" / "model.safetensors").rename(tmp_path / "vit_mini.zoo.safetensors")
+    monkeypatch.setattr(box, "FOLDER", tmp_path)
+    assert torch.equal(sightline.create_model("vit_mini", weights="zoo").eval()(IMAGES), model(IMAGES))
+    with pytest.raises(WeightsError, match=r"nor weights that come with the net \(sightline brings zoo for it\)"):
+        sightline.create_model("vit_mini", weights="cifar10")

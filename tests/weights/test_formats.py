@@ -8,16 +8,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from sightline.backbones.san_net import SAN, SANConfig
 from sightline.backbones.spatial import convolution
-from sightline.backbones.transformer_config import GOOGLE, TransformerConfig
-from sightline.backbones.transformer_net import PatchTransformer
 from sightline.backbones.trunk import Trunk, TrunkConfig
-from sightline.layers import NonLocalBlock2d, PairwiseSelfAttention2d, PatchwiseSelfAttention2d
+from sightline.layers import NonLocalBlock2d
 from sightline.weights import WeightsError, load_weights
 from sightline.weights.traits import traits_of
 from tests import golden_cases
 from tests.weights import nets
+from tests.weights.golden_nets import google_net, san_net
 
 TRUNK = TrunkConfig((1, 1, 1, 1), (64, 128, 256, 512), (convolution,) * 4)
 IMAGES = torch.randn(2, 3, nets.SIDE, nets.SIDE, generator=torch.Generator().manual_seed(3))
@@ -145,38 +143,21 @@ def test_google_npz(published, prefix, tmp_path):
 
 @pytest.mark.parametrize("name", ["vit_gap_prelogits", "vit_hybrid_token", "vit_token_2x3grid"])
 def test_google_golden_checkpoint(name):
-    case = golden_cases.load(name)
-    c = case.config
-    stem = c["resnet"] or {"num_layers": (), "width_factor": 1}
-    config = TransformerConfig(
-        c["hidden_size"],
-        c["num_layers"],
-        c["num_heads"],
-        c["patch"],
-        hidden=c["mlp_dim"],
-        class_token=c["classifier"] == "token",
-        stem=tuple(stem["num_layers"]),
-        stem_width=int(64 * stem["width_factor"]),
-        **(GOOGLE | {"border": "drop"}),
-    )
-    net = PatchTransformer(config, c["num_classes"], img_size=(c["height"], c["width"])).double().eval()
+    case, net = golden_cases.load(name), google_net(name)
     report = load_weights(net, golden_cases.FOLDER / f"{name}.checkpoint.npz")
     assert (
         golden_cases.difference(net(case.tensors["input.image"].permute(0, 3, 1, 2)), case.tensors["output.logits"])
         < 1e-6
     )
     assert not report.of("dropped")
-    assert traits_of(net)["pre_logits"] == (c["representation_size"] or 0)
+    assert traits_of(net)["pre_logits"] == (case.config["representation_size"] or 0)
 
 
 @pytest.mark.parametrize("kind", ["pairwise", "patchwise"])
 def test_san_authors_file(kind, tmp_path):
     case, state = nets.san_authors(f"san_network_{kind}")
-    c = case.config
-    attention = PairwiseSelfAttention2d if kind == "pairwise" else PatchwiseSelfAttention2d
-    config = SANConfig(tuple(c["layers"]), attention, tuple(c["widths"]), tuple(c["kernels"]))
     torch.save({"epoch": 100, "state_dict": state}, tmp_path / "san.pth")
-    net = SAN(config, c["num_classes"]).double().eval()
+    net = san_net(kind)
     report = load_weights(net, tmp_path / "san.pth")
     assert report.format == "SAN's authors"
     assert not report.of("dropped") + report.of("missing")
