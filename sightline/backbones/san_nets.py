@@ -24,7 +24,7 @@ from sightline.layers import PairwiseSelfAttention2d, PatchwiseSelfAttention2d
 LAYERS = {10: (2, 1, 2, 4, 1), 15: (3, 2, 3, 5, 2), 19: (3, 3, 4, 6, 3)}
 KINDS = {"pairwise": PairwiseSelfAttention2d, "patchwise": PatchwiseSelfAttention2d}
 
-COUNTER = "the authors' counter adds biases, norms, ReLU and pooling, 5 to 7% of the whole"
+COUNTER = "the authors' counter adds biases, norms, ReLU and pooling; with these the net has the printed number"
 # kind, suffix, table, printed parameters (millions) and multiply-adds (billions), options of the layer
 VARIANTS: tuple[tuple[str, str, str, str, str, dict[str, Any]], ...] = (
     ("pairwise", "summation", "table 4", "10.5", "2.2", {"relation": "summation"}),
@@ -77,7 +77,8 @@ def _variants() -> Iterator[tuple[str, Net]]:
         if suffix == "qkv":
             config = replace(config, rel_ratio=config.value_ratio)
         words = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in options.items())
-        printed = Printed(table, parameters, flops, reason=COUNTER) if parameters else None
+        reason = f"{COUNTER}, without the products of pairs" if suffix == "clique" else COUNTER
+        printed = Printed(table, parameters, flops, reason=reason) if parameters else None
         yield f"san10_{kind}_{suffix}", Net("san", f"SAN10, {kind}: {words}.", config, printed, IMAGENET)
 
 

@@ -1,10 +1,10 @@
 """Starting weights of ViT and DeiT, as the sources' code has them: for every parameter the first rule its name matches.
 
 "google": linear maps Xavier-uniform (q, k and v each on its own), perceptron biases normal(0, 1e-6), patch and hidden head maps
-          LeCun-normal, class token and heads zero.
+          and a hybrid's convolutions LeCun-normal, class token and heads zero.
 "deit":   linear maps and tokens normal(0, 0.02), biases zero; the patch map as torch starts it.
 Position embeddings: normal(0, position_std) of the config, 0.02 in both sources.
-Parameters without a rule (norms, a hybrid's backbone) keep the start their module gave them.
+Parameters without a rule (norms) keep the start their module gave them.
 """
 
 import math
@@ -36,7 +36,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         (r".*mlp\.fc\d\.bias", partial(init.normal_, std=1e-6)),
         (r".*(attn\.\w+|patch_embed\.proj|pre_logits\.fc)\.bias", init.zeros_),
         (r"(head|head_dist)\.\w+|cls_token|dist_token", init.zeros_),
-        (r"(patch_embed\.proj|pre_logits\.fc)\.weight", _lecun_normal),
+        (r"(patch_embed\.proj|pre_logits\.fc|patch_embed\.backbone\..*conv\d?)\.weight", _lecun_normal),
     ),
     "deit": (
         (r".*(attn\.\w+|mlp\.fc\d|head|head_dist|pre_logits\.fc)\.weight", partial(init.trunc_normal_, std=0.02)),
