@@ -5,14 +5,17 @@
 Source: Huang et al. 2019, arXiv 1811.11721, sections 3.2 (one pass) and 3.3 (recurrence); video in its journal version (T-PAMI).
 Ours:   the gate gamma, one scalar shared by all passes and zero at the start, is the authors' code; the paper's sum has none.
 Ours:   a pass moves along one axis: every position reaches every other after R = 2 in an image, R = 3 in a video, the defaults.
+Ours:   the passes run in channels_last, where projections and cross read pixels as they lie; the answer has the input's format.
 Ours:   queries and keys have C // 8 channels, as in the authors' code, but at least 1; projections have biases, and start as
         torch's convolutions do.
 Legend: B batch, C in_channels, D query_channels, R recurrence, T frames, H W rows and columns.
 """
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sightline.ops.criss_cross_attention import CRISS_CROSS_ATTENTION
@@ -37,6 +40,8 @@ class CrissCrossAttention(nn.Module):
 
     convolution: ClassVar[type[nn.Module]] = nn.Conv2d
     axes: ClassVar[str] = "(B, C, H, W)"
+    channels_last: ClassVar[torch.memory_format] = torch.channels_last
+    convolve: ClassVar[Callable[..., Tensor]] = staticmethod(F.conv2d)
 
     def __init__(
         self,
@@ -66,9 +71,20 @@ class CrissCrossAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim != self.axes.count(",") + 1:
             raise ValueError(f"{type(self).__name__} takes {self.axes}; got a tensor of shape {tuple(x.shape)}")
+        first = x.is_contiguous()
+        x = x.contiguous(memory_format=self.channels_last)
+        weight, bias = self._projection()
+        channels = [layer.out_channels for layer in (self.query, self.key, self.value)]
         for _ in range(self.recurrence):
-            x = self.gamma * self.attend(self.query(x), self.key(x), self.value(x)) + x
-        return x
+            query, key, value = self.convolve(x, weight, bias).split(channels, dim=1)
+            x = torch.addcmul(x, self.gamma, self.attend(query, key, value))
+        return x.contiguous() if first else x
+
+    def _projection(self) -> tuple[Tensor, Tensor]:
+        """Weights and biases of queries, keys and values as those of one convolution."""
+        layers = (self.query, self.key, self.value)
+        weight, bias = (torch.cat([getattr(layer, name) for layer in layers]) for name in ("weight", "bias"))
+        return weight, bias
 
 
 class CrissCrossAttention3d(CrissCrossAttention):
@@ -79,6 +95,8 @@ class CrissCrossAttention3d(CrissCrossAttention):
 
     convolution = nn.Conv3d
     axes = "(B, C, T, H, W)"
+    channels_last = torch.channels_last_3d
+    convolve = staticmethod(F.conv3d)
 
     def __init__(
         self,

@@ -178,6 +178,16 @@ def test_graphs(similarity):
 
 
 @pytest.mark.parametrize("similarity", FAST)
+def test_no_images(similarity):
+    x = operands(similarity, (5, 7), (5, 7), batch=0)
+    for backend in ("auto", FAST[similarity]):
+        y = pairwise_attention(*x, similarity=similarity, backend=backend)
+        assert y.shape == (0, 2, 5, 7)
+        y.sum().backward()
+    assert x[2].grad.shape == (0, 2, 5, 7)
+
+
+@pytest.mark.parametrize("similarity", FAST)
 def test_under_autocast_nothing_is_narrowed(similarity):
     x = operands(similarity, (5, 7), (5, 7), dtype=torch.float32)
     expected = pairwise_attention(*x, similarity=similarity, backend=FAST[similarity])

@@ -12,7 +12,7 @@ def cost(query: Tensor, key: Tensor, value: Tensor, **_options: object) -> Cost:
     H + W (+ T) weights per position, the empty entries of the query itself included.
     """
     grid = query.shape[2:]
-    positions = query.shape[0] * query[0, 0].numel()
+    positions = query.shape[0] * grid.numel()
     entries = sum(grid)
     macs = positions * (entries - len(grid) + 1) * (query.shape[1] + value.shape[1])
     moved = query.numel() + key.numel() + value.numel() + positions * value.shape[1]

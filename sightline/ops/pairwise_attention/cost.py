@@ -11,7 +11,7 @@ def cost(query: Tensor, key: Tensor, value: Tensor, concat_weight: Tensor | None
     Multiply-adds: M*N*D for q . k and M*N*E for the values; concatenation needs (M + N)*D in place of the first.
     """
     batch, depth, width = query.shape[0], query.shape[1], value.shape[1]
-    positions, keys = query[0, 0].numel(), key[0, 0].numel()
+    positions, keys = query.shape[2:].numel(), key.shape[2:].numel()
     pairs = batch * positions * keys
     moved = query.numel() + key.numel() + value.numel() + batch * positions * width
     if concat_weight is None:

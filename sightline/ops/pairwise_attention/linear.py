@@ -15,7 +15,7 @@ def objection(query, key, value, concat_weight, *, similarity, **options: Any) -
     """A softmax or a relu stands between the two products of the others; of few positions the dense map is the smaller middle."""
     if similarity != "dot_product":
         return f"it is for 'dot_product'; got {similarity!r}"
-    queries, keys = query[0, 0].numel(), key[0, 0].numel()
+    queries, keys = query.shape[2:].numel(), key.shape[2:].numel()
     depth, width = query.shape[1], value.shape[1]
     if multiply_adds_saved(queries, keys, depth, width) < 0:
         return f"with {queries} queries, {keys} keys and {depth} and {width} channels the dense map takes fewer multiply-adds"

@@ -20,7 +20,7 @@ def objection(query, key, value, concat_weight, *, similarity, **options: Any) -
         return f"it is for the two Gaussians; got {similarity!r}"
     if not query.dtype == key.dtype == value.dtype:
         return f"query, key and value must have one dtype; got {query.dtype}, {key.dtype}, {value.dtype}"
-    pairs = query[0, 0].numel() * key[0, 0].numel()
+    pairs = query.shape[2:].numel() * key.shape[2:].numel()
     fewest = FEWEST_PAIRS_PER_CHANNEL * max(query.shape[1], value.shape[1])
     if query.device.type == "cpu" and pairs < fewest:
         return f"on a CPU a dense map of {pairs} pairs is quicker; with these channels it is for {fewest} and more"

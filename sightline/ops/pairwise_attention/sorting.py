@@ -27,7 +27,7 @@ def objection(query, key, value, concat_weight, *, similarity, **options: Any) -
     """It sorts scalars, which the products of the other similarities do not come from."""
     if similarity != "concatenation":
         return f"it is for 'concatenation'; got {similarity!r}"
-    pairs = query[0, 0].numel() * key[0, 0].numel()
+    pairs = query.shape[2:].numel() * key.shape[2:].numel()
     if pairs < FEWEST_PAIRS:
         return f"the dense sum over {pairs} pairs is quicker than the sort; it is for {FEWEST_PAIRS} and more"
     return None
