@@ -8,7 +8,7 @@ from torch import nn
 
 from sightline.weights.errors import WeightsError
 from sightline.weights.facts import Facts
-from sightline.weights.meta import ModelMeta, Preprocessing
+from sightline.weights.meta import ModelMeta, Preprocessing, preprocessing_of
 from sightline.weights.traits import traits_of
 
 STATED = ("num_classes", "in_chans", "img_size")  # options that have a field of their own
@@ -41,16 +41,6 @@ def describe(model: nn.Module, facts: Facts | None = None) -> ModelMeta:
         crop_mode=eye.crop_mode,
         interpolation=eye.interpolation,
         traits=traits_of(model),
-    )
-
-
-def preprocessing_of(cfg: Mapping[str, Any], img_size: tuple[int, int] | None = None) -> Preprocessing:
-    """Pre-processing as timm's `pretrained_cfg` states it, for images of a size if one is given."""
-    size = img_size or tuple(cfg["input_size"][1:])
-    crop_mode = "squash" if cfg.get("crop_mode") == "squash" else "center"
-    mean, std = tuple(cfg["mean"]), tuple(cfg["std"])
-    return Preprocessing(
-        (size[0], size[1]), mean, std, cfg.get("crop_pct") or 1.0, crop_mode, cfg.get("interpolation") or "bicubic"
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from sightline.weights.errors import WeightsError
-from sightline.weights.meta import ModelMeta, Preprocessing, meta_from
+from sightline.weights.meta import ModelMeta, Preprocessing, meta_from, preprocessing_of
 from sightline.weights.traits import traits_of
 
 KEY = "sightline"
@@ -139,14 +139,7 @@ def _of_timm(config: Mapping[str, Any]) -> Facts:
     classes = tuple(map(str, labels)) if isinstance(labels, list) else None
     eye = None
     if size and cfg.get("mean") and cfg.get("std"):
-        eye = Preprocessing(
-            (size[1], size[2]),
-            tuple(cfg["mean"]),
-            tuple(cfg["std"]),
-            cfg.get("crop_pct") or 1.0,
-            "squash" if cfg.get("crop_mode") == "squash" else "center",
-            cfg.get("interpolation") or "bicubic",
-        )
+        eye = preprocessing_of(cfg)
     built = args.get("img_size", size[1:] if size else None)
     image_size = (built, built) if isinstance(built, int) else (built[0], built[1]) if built else None
     return Facts(

@@ -18,6 +18,7 @@ from sightline.weights.adapt import (
     two_heads,
 )
 from sightline.weights.check import check_kind, check_state
+from sightline.weights.declared import check_declared
 from sightline.weights.errors import WeightsError
 from sightline.weights.fit import Terms, fit, load_fitted
 from sightline.weights.formats import OWN
@@ -78,6 +79,9 @@ def create_from(source: Source, name: str, **options: Any) -> nn.Module:
     """`create_model` from a source that is open already."""
     translation = source.translated()
     found = implied(name, source, translation)
+    meta = source.facts.meta
+    if meta is not None and meta.name == name:
+        check_declared(source, lambda: build_for(source, name, **options))
     model = build_for(source, name, **options)
     check_kind(model, source, name)
     headless = "num_classes" not in options and "num_classes" not in found and model.num_classes

@@ -45,6 +45,20 @@ class Preprocessing:
             raise ValueError(f"crop must be above 0 and at most 1; got {self.crop}")
 
 
+def preprocessing_of(cfg: Mapping[str, Any], img_size: tuple[int, int] | None = None) -> Preprocessing:
+    """Pre-processing as timm's `pretrained_cfg` states it, for a size if one is given; the unknown by default."""
+    size = img_size or tuple(cfg["input_size"][1:])
+    crop, interpolation = cfg.get("crop_pct") or 1.0, cfg.get("interpolation")
+    return Preprocessing(
+        (size[0], size[1]),
+        tuple(cfg["mean"]),
+        tuple(cfg["std"]),
+        min(crop, 1.0),
+        "squash" if cfg.get("crop_mode") == "squash" else "center",
+        interpolation if interpolation in INTERPOLATIONS else "bicubic",
+    )
+
+
 @dataclass(frozen=True)
 class ModelMeta:
     """What a trained model is and what it expects.

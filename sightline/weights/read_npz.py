@@ -1,4 +1,7 @@
-"""Read numpy's .npz: a zip of arrays, each with a header that declares its shape. Pickled arrays are refused."""
+"""Read numpy's .npz: a zip of arrays, each with a header that declares its shape. Pickled arrays are refused.
+
+numpy has no bfloat16: JAX saves it as two raw bytes ("V2"), read as such here.
+"""
 
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
@@ -25,7 +28,7 @@ def read_npz(file: Path) -> dict[str, Tensor]:
         with ZipFile(file) as archive:
             check_size(file, sum(entry.file_size for entry in archive.infolist()), "its table of contents")
             return {name.removesuffix(".npy"): _read(archive, name, file) for name in archive.namelist()}
-    except (BadZipFile, ZlibError, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
+    except (BadZipFile, ZlibError, EOFError, ValueError, TypeError, NotImplementedError, RuntimeError) as error:
         if isinstance(error, WeightsError):
             raise
         raise WeightsError(f"{file} is damaged or cut short: {error}. Get it anew") from error
@@ -44,7 +47,8 @@ def _read(archive: ZipFile, name: str, file: Path) -> Tensor:
                 f"{file} is refused: {name} holds pickled Python objects, which could run code. Nothing of it was opened; "
                 "save plain arrays instead"
             )
-        if dtype.kind not in KINDS:
+        half = dtype.kind == "V" and dtype.itemsize == 2 and dtype.names is None
+        if dtype.kind not in KINDS and not half:
             raise WeightsError(f"{file} is refused: {name} holds {dtype}, not numbers")
         wanted = int(np.prod(shape, dtype=object)) * dtype.itemsize
         if wanted > held:
@@ -53,5 +57,7 @@ def _read(archive: ZipFile, name: str, file: Path) -> Tensor:
                 "Nothing was allocated; get the file anew"
             )
         data = handle.read()
-    array = np.frombuffer(data, dtype).reshape(shape, order="F" if columns_first else "C")
+    array = np.frombuffer(data, np.int16 if half else dtype).reshape(shape, order="F" if columns_first else "C")
+    if half:
+        return torch.from_numpy(np.array(array, order="C")).view(torch.bfloat16)
     return torch.from_numpy(np.array(array, dtype=dtype.newbyteorder("="), order="C"))

@@ -2,6 +2,8 @@
 
 import json
 from dataclasses import replace
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 
 import pytest
 import timm
@@ -175,3 +177,15 @@ def test_exported_weights_load_here_again():
     fresh = sightline.create_model("deit_mini_distilled", num_classes=3, img_size=32)
     load_weights(fresh, dict(out.tensors))
     assert torch.equal(fresh.head_dist.weight, model.head_dist.weight)
+
+
+def test_page_shows_the_measured_parity():
+    root = Path(__file__).parent.parent.parent
+    spec = spec_from_file_location("weights_parity", root / "docs" / "weights_parity.py")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    results = json.loads(module.RESULTS.read_text())
+    assert module.table(results) in module.PAGE.read_text()
+    for row in results["rows"]:
+        if (row["to"], row["net"]) not in module.REMARKS:
+            assert row["difference"] < (1e-4 if row["layers"] >= 24 else 1e-5), row

@@ -5,13 +5,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 
+import sightline
 from sightline.backbones.spatial import convolution
 from sightline.backbones.trunk import Trunk, TrunkConfig
 from sightline.layers import NonLocalBlock2d
 from sightline.weights import WeightsError, load_weights
+from sightline.weights.convert import convert
 from sightline.weights.traits import traits_of
 from tests import golden_cases
 from tests.weights import nets
@@ -181,6 +184,19 @@ def test_added_blocks_start_as_the_identity():
     report = answers_as(net, theirs, theirs(images).detach(), images, missing=len(added))
     assert {one.ours for one in report.of("missing")} == set(added)
     assert all("identity" in one.note for one in report.of("missing"))
+
+
+def test_timm_hybrid_there_and_back(tmp_path):
+    theirs = nets.shaken(timm.create_model("vit_small_r26_s32_224", img_size=64, num_classes=3))
+    images = torch.randn(1, 3, 64, 64)
+    save_file(theirs.state_dict(), tmp_path / "hybrid.safetensors")
+    convert(tmp_path / "hybrid.safetensors", tmp_path / "ours")
+    convert(tmp_path / "ours", tmp_path / "theirs", to="timm")
+    net = sightline.from_pretrained(tmp_path / "ours")
+    assert (net.meta.name, traits_of(net)["stem"]) == ("vit_s32_r26", "timm")
+    assert nets.relative(net.double()(images.double()), theirs.double()(images.double())) < 1e-9
+    again = timm.create_model(f"local-dir:{tmp_path / 'theirs'}", pretrained=True).eval()
+    assert torch.equal(again(images), theirs.float()(images))
 
 
 def test_old_files_without_counts_of_batches():

@@ -306,6 +306,9 @@ def test_bad_files_are_refused(name, tmp_path):
 @pytest.mark.parametrize("changes", [{"image_size": [10**7, 10**7]}, {"in_chans": 10**9}, {"options": {"patch": 2}}])
 def test_stated_sizes_must_be_those_of_the_tensors(changes, tmp_path):
     file = _with_header(tmp_path, **changes)
+    if "image_size" in changes:
+        with pytest.raises(WeightsError, match="options that"):
+            sightline.create_model("vit_mini", weights=file)
     readers = (
         (load_run, sightline.from_pretrained) if "in_chans" not in changes else (load_run,)
     )  # the other asks the tensors
@@ -328,6 +331,16 @@ def test_an_old_pickle_without_zip_is_read(tmp_path):
     theirs = nets.timm_vit()
     torch.save(theirs.state_dict(), tmp_path / "old.pth", _use_new_zipfile_serialization=False)
     assert len(load_weights(nets.ours(), tmp_path / "old.pth").of("matched")) == 32
+
+
+def test_bfloat16_as_jax_saves_it(tmp_path):
+    theirs = nets.timm_vit(act_layer="gelu_tanh")
+    state = nets.as_google(theirs.state_dict())
+    raw = {name: tensor.bfloat16().view(torch.int16).numpy().view("V2") for name, tensor in state.items()}
+    np.savez(tmp_path / "vit.npz", **raw)
+    net = nets.ours()
+    load_weights(net, tmp_path / "vit.npz")
+    assert torch.equal(net.blocks[1].attn.qkv.weight, theirs.blocks[1].attn.qkv.weight.bfloat16().float())
 
 
 def test_fortran_order_and_half_precision_arrays(tmp_path):
