@@ -9,7 +9,7 @@ KERNELS := $(wildcard sightline/ops/*/*.cpp sightline/ops/*/*.h)
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -O1 -g
 
 .DEFAULT_GOAL := help
-.PHONY: help install kernels sanitize demo test golden check format lock clean
+.PHONY: help install kernels sanitize demo test golden catalogue check format lock clean
 
 help:  ## List the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ golden: $(STAMP)  ## Compare with all golden numbers and write docs/golden.md
 	@mkdir -p build && rm -f build/golden.jsonl
 	@SIGHTLINE_GOLDEN_TABLE=build/golden.jsonl $(BIN)/python -m pytest -k golden
 	@$(BIN)/python docs/golden_table.py build/golden.jsonl
+
+catalogue: $(STAMP)  ## Count every net and write docs/catalogue.md
+	@$(BIN)/python docs/catalogue.py
 
 check: $(STAMP)  ## Format, lint and types, without changing anything
 	@$(BIN)/ruff format --check .

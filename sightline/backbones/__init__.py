@@ -4,6 +4,7 @@ from difflib import get_close_matches
 from typing import Any
 
 import timm
+from timm.models import PretrainedCfg
 from torch import nn
 
 from sightline.backbones import (  # noqa: F401 (importing registers their nets)
@@ -23,7 +24,19 @@ from sightline.backbones import (  # noqa: F401 (importing registers their nets)
 )
 from sightline.backbones.catalogue import FAMILIES, MODELS, NETS, Family, Net, Printed, family_of, list_models
 
-__all__ = ["FAMILIES", "MODELS", "NETS", "Family", "Net", "Printed", "create_model", "family_of", "list_models"]
+__all__ = [
+    "FAMILIES",
+    "MODELS",
+    "NETS",
+    "Family",
+    "Net",
+    "Printed",
+    "create_model",
+    "family_of",
+    "list_models",
+    "own_classes",
+    "own_size",
+]
 
 
 def create_model(name: str, **options: Any) -> nn.Module:
@@ -38,9 +51,7 @@ def create_model(name: str, **options: Any) -> nn.Module:
     Raises:
         ValueError: nobody knows the name; the message offers the closest.
     """
-    if not timm.is_model(name):
-        close = get_close_matches(name, list_models(), n=3, cutoff=0.4) or list_models()
-        raise ValueError(f"there is no model {name!r}; did you mean {', '.join(close)}?")
+    _check_known(name)
     if name not in MODELS and not _fixed_size(name):
         options.pop("img_size", None)
     return timm.create_model(name, **options)
@@ -49,3 +60,24 @@ def create_model(name: str, **options: Any) -> nn.Module:
 def _fixed_size(name: str) -> bool:
     config = timm.get_pretrained_cfg(name)
     return config is not None and config.fixed_input_size
+
+
+def _check_known(name: str) -> None:
+    if not timm.is_model(name):
+        close = get_close_matches(name, list_models(), n=3, cutoff=0.4)
+        raise ValueError(f"there is no model {name!r}; did you mean {', '.join(close or list_models('*mini*'))}?")
+
+
+def own_size(name: str) -> tuple[int, int]:
+    """Rows and columns of the images a net was designed for; timm's nets are known too."""
+    return _configuration(name).input_size[1:]
+
+
+def own_classes(name: str) -> int:
+    """Outputs of the classifier a net has when nothing else is asked for; timm's nets are known too."""
+    return _configuration(name).num_classes
+
+
+def _configuration(name: str) -> Any:
+    _check_known(name)
+    return timm.get_pretrained_cfg(name) or PretrainedCfg()

@@ -14,32 +14,37 @@ from sightline.cli.output import Format, millions, show
 def models(
     pattern: Annotated[str, typer.Argument(help="Glob pattern of names.")] = "*",
     family: Annotated[str | None, typer.Option(help="Only this family: nonlocal, ccnet, sasa, lrnet, ...")] = None,
-    image_size: Annotated[int, typer.Option(help="Side of the image that multiply-adds are counted for.")] = 32,
-    output: Annotated[Format, typer.Option("--format", help="table, json or csv.")] = Format.TABLE,
+    image_size: Annotated[
+        int | None, typer.Option(help="Side of the image that costs are counted for; the net's own by default.")
+    ] = None,
+    output: Annotated[Format, typer.Option("--format", help="table, json, csv or markdown.")] = Format.TABLE,
 ) -> None:
-    """List the nets: family, parameters and multiply-adds (10 classes), paper."""
-    import torch
-
-    from sightline.backbones import create_model, family_of, list_models
-    from sightline.cost import count
+    """List the nets: family, image size, parameters and multiply-adds, paper. What the papers print: `sightline cost --all`."""
+    from sightline.backbones import family_of, list_models, own_size
+    from sightline.cost import count_entry, known_counts
 
     names = list_models(pattern, family)
     if not names:
         raise ValueError(f"no model matches {pattern!r}; `sightline models` lists all")
-    people = output is Format.TABLE
+    people = output in (Format.TABLE, Format.MARKDOWN)
+    known = known_counts() if image_size is None else {}
     rows = []
     for name in names:
-        with torch.device("meta"):  # shapes are enough
-            model = create_model(name, num_classes=10, img_size=image_size)
-        cost = count(model, (image_size, image_size))
+        size = own_size(name) if image_size is None else (image_size, image_size)
+        if name in known:
+            parameters, macs = known[name]
+        else:
+            cost = count_entry(name, size).cost
+            parameters, macs = cost.parameters, cost.macs
         about = family_of(name)
         rows.append(
             {
                 "model": name,
                 "family": about.name,
-                "parameters": millions(cost.parameters) if people else cost.parameters,
-                "multiply-adds": millions(cost.macs) if people else cost.macs,
+                "image": f"{size[0]} x {size[1]}",
+                "parameters": millions(parameters) if people else parameters,
+                "multiply-adds": millions(macs) if people else macs,
                 "paper": f"{about.paper}, arXiv {about.arxiv}",
             }
         )
-    show(rows, output, right=("parameters", "multiply-adds"))
+    show(rows, output, right=("image", "parameters", "multiply-adds"))

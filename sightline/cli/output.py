@@ -1,4 +1,4 @@
-"""How verbs print: a table for people, JSON or CSV for programs; no colour and no ruler when the output is piped."""
+"""How verbs print: a table or Markdown for people, JSON or CSV for programs; no colour and no ruler when the output is piped."""
 
 import csv
 import json
@@ -16,6 +16,7 @@ class Format(StrEnum):
     TABLE = "table"
     JSON = "json"
     CSV = "csv"
+    MARKDOWN = "markdown"
 
 
 def show(rows: Sequence[Mapping[str, Any]], output: Format, right: Sequence[str] = ()) -> None:
@@ -26,8 +27,18 @@ def show(rows: Sequence[Mapping[str, Any]], output: Format, right: Sequence[str]
         writer = csv.DictWriter(sys.stdout, list(rows[0]) if rows else [], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+    elif output is Format.MARKDOWN:
+        print(markdown(rows, right))
     else:
         _table(rows, right)
+
+
+def markdown(rows: Sequence[Mapping[str, Any]], right: Sequence[str] = ()) -> str:
+    """A Markdown table of rows of equal keys; `right` names the columns that are aligned to the right."""
+    names = list(rows[0]) if rows else []
+    cells = [["" if value is None else str(value).replace("|", "\\|") for value in row.values()] for row in rows]
+    ruler = ["---:" if name in right else "---" for name in names]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [names, ruler, *cells])
 
 
 def _table(rows: Sequence[Mapping[str, Any]], right: Sequence[str]) -> None:

@@ -94,6 +94,27 @@ def test_cost_adds_up():
     assert answer["macs"] > sum(op["macs"] for op in answer["ops"]) > 0
 
 
+def test_cost_of_a_net_is_that_of_its_own_images():
+    own = json.loads(sightline("cost", "aa_wide_resnet28_10", "--format", "json").stdout)
+    assert own["image_size"] == [32, 32]
+    assert own["parameters"] == 36_048_980  # 100 classes
+    people = sightline("cost", "aa_wide_resnet28_10").stdout
+    assert "36.2 M parameters (ours -0.4%)" in people
+    assert "36.2" not in sightline("cost", "aa_wide_resnet28_10", "--num-classes", "100").stdout.partition("layer")[0]
+
+
+def test_cost_of_all_in_its_formats():
+    rows = json.loads(sightline("cost", "lrnet?6", "--all", "--format", "json").stdout)
+    assert [(row["model"], row["printed_parameters_millions"], row["flops_per_mac"]) for row in rows] == [
+        ("lrnet26", "14.7", 1)
+    ]
+    assert rows[0]["flops_off"] == pytest.approx(rows[0]["macs"] / 2.6e9 - 1)
+    table = sightline("cost", "--all", "--family", "ccnet", "--markdown").stdout.splitlines()
+    assert table[0].startswith("| model | image | parameters |")
+    assert {len(line.split(" | ")) for line in table} == {9}
+    assert len(table) == 2 + 3
+
+
 def test_doctor_finds_the_machine_well():
     answer = sightline("doctor")
     assert answer.returncode == 0
@@ -104,6 +125,9 @@ def test_doctor_finds_the_machine_well():
     ("arguments", "code", "message"),
     [
         (("cost", "sasa_resnet_mni"), 1, "sasa_resnet_mini"),
+        (("cost",), 2, "--all"),
+        (("cost", "vit_mini", "--family", "vit"), 2, "--family"),
+        (("cost", "nothing*", "--all"), 1, "no model matches"),
         (("models", "nothing*"), 1, "no model matches"),
         (("models", "--family", "nobody"), 1, "there are: convolution"),
         (("train",), 2, "--model"),
