@@ -23,7 +23,7 @@ LEVELS = {
     "avx2": ["-mavx2", "-mfma"],
     "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma", "-mprefer-vector-width=512"],
 }
-FLAGS = ["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fno-rtti"]
+FLAGS = ["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fno-rtti", "-g0"]
 FLAGS += ["-fvisibility=hidden", "-fvisibility-inlines-hidden", "-Wno-psabi", "-Wno-unknown-pragmas", "-pthread"]
 
 

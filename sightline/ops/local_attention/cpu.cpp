@@ -1,19 +1,22 @@
 // Local attention, forward and backward, one head of one image and one band of rows at a time. The formula is in __init__.py; flat
-// positions, planes and taps in ../native/window.h. Legend: D E key and value channels of a head, K window side, p a flat query.
+// positions, planes and taps in ../native/window.h, sums in ../native/sums.h, the backward's order in ../native/sliding.h.
+// Legend: D E key and value channels of a head, K window side, G query rows treated together, p a flat query, t a tap.
 //
-// Backward recomputes the weights P of a query and, from dP = dy . v, the gradients L of its logits; both are kept for a few rows
-// only, so that each key can collect what its queries owe it: dk = sum of L q and dv = sum of P dy over the taps that read it.
+// Backward recomputes the weights P of a query and, with dP = dy . v, the gradients L = P (dP - sum of P dP) of its logits. A query owes
+// its keys L q and its values P dy.
 #include <cstdlib>
 
-#include "window.h"
+#include "sliding.h"
+#include "sums.h"
 
 SIGHTLINE_OPEN
+namespace {
 
 struct Arguments {
-  View query, key, value, output;      // output: y, or its gradient
+  View query, key, value, output;         // output: y, or its gradient
   View grad_query, grad_key, grad_value;  // missing: not wanted
-  int64_t rows, cols;                  // float32 tables (tables, part, K) and (tables, D - part, K), or 0
-  int64_t grad_rows, grad_cols;        // the same, written; or 0
+  int64_t rows, cols;                     // float32 tables (tables, part, K) and (tables, D - part, K), or 0
+  int64_t grad_rows, grad_cols;           // the same, written; or 0
   int64_t tables, part;
   int64_t B, N, D, E, H, W, K, stride, dilation, exclude;
 
@@ -21,292 +24,254 @@ struct Arguments {
   const float* table(int64_t address, int64_t channels, int64_t n) const {
     return reinterpret_cast<const float*>(address) + (tables == 1 ? 0 : n) * channels * K;
   }
+  Window window() const {
+    const bool pairs = stride == 1 && dilation == 1 && H > 1;
+    return Window(H, W, K, stride, dilation, false, pairs ? 2 : 1);
+  }
 };
 
-// One head over one band: its planes and tables.
-struct Head {
-  int64_t K, D, E, part;
-  Taps taps;
-  Bias bias;
-  int64_t plane, queries;     // floats of a plane of keys, of queries
-  const float *q, *k, *v;     // k and v point at the key of query 0
-  const float *rows, *cols;
-  bool relative;
+// Scratch of an item: planes of a band of keys and values, and what a vector of queries needs.
+struct Planes {
+  float *k, *v, *weights, *halves, *bias, *taps, *entries;
 
-  // Logits of LANES queries from p on, K * K vectors, and their maximum.
-  template <bool NEIGHBOURS>
-  Vec logits(int64_t p, float* out) const;
-
-  // Exponentials of the logits less their maximum, in place; the inverse of their sum.
-  Vec exponentials(float* weights, Vec highest) const {
-    Vec sum = zero();
-    for (int64_t t = 0; t < K * K; ++t) {
-      const Vec e = exponential(load(weights + t * LANES) - highest);
-      store(weights + t * LANES, e);
-      sum += e;
-    }
-    return 1.0f / sum;
+  static int64_t floats(const Arguments& a, const Band& band) {
+    const Window& window = band.window;
+    return Scratch::room((a.D + a.E) * band.plane) + Scratch::room(a.K * a.K * window.group * LANES) +
+           Scratch::room(2 * a.K * window.group * LANES) + Scratch::room(Bias::floats(band)) + Scratch::room(Taps::floats(window)) +
+           Scratch::room(Entries::floats(window));
   }
+  Planes(const Arguments& a, const Band& band, Scratch& scratch) {
+    const Window& window = band.window;
+    k = scratch.take((a.D + a.E) * band.plane), v = nullptr;
+    weights = scratch.take(a.K * a.K * window.group * LANES), halves = scratch.take(2 * a.K * window.group * LANES);
+    bias = scratch.take(Bias::floats(band)), taps = scratch.take(Taps::floats(window));
+    entries = scratch.take(Entries::floats(window));
+  }
+  void fill(const Arguments& a, const Band& band, int64_t b, int64_t n) {
+    v = k + a.D * band.plane;
+    for (int64_t d = 0; d < a.D; ++d) band.fill(a.key, b, n * a.D + d, k + d * band.plane);
+    for (int64_t e = 0; e < a.E; ++e) band.fill(a.value, b, n * a.E + e, v + e * band.plane);
+  }
+};
+
+// One head over one band. Sub-planes of q are q_row apart, its channels q_plane.
+template <int G>
+struct Head {
+  const Arguments& a;
+  const Taps taps;
+  const Bias bias;
+  const Entries entries;
+  const float *k, *v, *rows, *cols;  // k and v point at the key of query 0
+  int64_t plane, q_plane, q_row;
+
+  Head(const Arguments& arguments, const Band& band, const Planes& planes, int64_t n, int64_t query_plane, int64_t query_row)
+      : a(arguments), taps(band, planes.taps), bias(band, a.exclude, planes.bias),
+        entries(entries_of_queries(band.window, taps, planes.entries)), k(planes.k + band.origin), v(planes.v + band.origin),
+        rows(a.table(a.rows, a.part, n)), cols(a.table(a.cols, a.D - a.part, n)), plane(band.plane), q_plane(query_plane),
+        q_row(query_row) {}
 
   // q[d] . table[d, i] for all K offsets i of one axis
-  void add_relative(const float* query, const float* table, int64_t channels, Vec* sums) const {
+  void add_relative(const float* q, const float* table, int64_t channels, Vec* sums) const {
     for (int64_t d = 0; d < channels; ++d) {
-      const Vec one = load(query + d * queries);
-      for (int64_t i = 0; i < K; ++i) sums[i] += one * table[d * K + i];
+      const Vec one = load(q + d * q_plane);
+      for (int64_t i = 0; i < a.K; ++i) sums[i] += one * table[d * a.K + i];
     }
   }
+
+  // What the row and the column of a tap add to its logit: `halves` is 2 * K vectors for every row of the group.
+  void halve(const float* q, int64_t p, Vec* halves) const {
+    for (int64_t g = 0; g < G; ++g, halves += 2 * a.K, q += q_row) {
+      for (int64_t i = 0; i < a.K; ++i) halves[i] = bias.row(i, p, g), halves[a.K + i] = bias.col(i, p);
+      if (a.tables == 0) continue;
+      add_relative(q, rows, a.part, halves);
+      add_relative(q + a.part * q_plane, cols, a.D - a.part, halves + a.K);
+    }
+  }
+
+  // x . y for the K taps of row tap i and query rows FIRST .. LAST of the group, plus the halves if there are any.
+  template <int FIRST, int LAST>
+  SIGHTLINE_INLINE void dot_row(const float* x, int64_t channels, const float* y, int64_t i, const Vec* halves, Vec* out) const {
+    const int64_t K = a.K;
+    in_pieces(K, [&](auto number, int64_t j) { dot_piece<FIRST, LAST>(number, x, channels, y, i, halves, out, j, K); });
+  }
+  template <int FIRST, int LAST, int J>
+  SIGHTLINE_INLINE void dot_piece(Number<J>, const float* x, int64_t channels, const float* y, int64_t i, const Vec* halves, Vec* out,
+                                  int64_t j, int64_t K) const {
+    Vec sums[2][J];
+#pragma GCC unroll 8
+    for (int s = 0; s < J; ++s)
+      for (int g = FIRST; g <= LAST; ++g)
+        sums[g][s] = halves ? halves[g * 2 * K + i - g] + halves[g * 2 * K + K + j + s] : zero();
+    row_dots<FIRST, LAST, G == 2>(x, q_row, q_plane, y + taps.row[i], plane, channels, taps.col + j, sums);
+#pragma GCC unroll 8
+    for (int s = 0; s < J; ++s)
+      for (int g = FIRST; g <= LAST; ++g) out[(g * K + i - g) * K + j + s] = sums[g][s];
+  }
+  // The same for all row taps: out is K * K vectors for every row of the group.
+  void dot(const float* x, int64_t channels, const float* y, const Vec* halves, Vec* out) const {
+    dot_row<0, 0>(x, channels, y, 0, halves, out);
+    if (G == 1) {
+      for (int64_t i = 1; i < a.K; ++i) dot_row<0, 0>(x, channels, y, i, halves, out);
+      return;
+    }
+    for (int64_t i = 1; i < a.K; ++i) dot_row<0, 1>(x, channels, y, i, halves, out);
+    dot_row<1, 1>(x, channels, y, a.K, halves, out);
+  }
 };
 
-template <bool NEIGHBOURS>
-Vec Head::logits(int64_t p, float* out) const {
-  Vec* row_half = reinterpret_cast<Vec*>(out + K * K * LANES);
-  Vec* col_half = row_half + K;
-  for (int64_t i = 0; i < K; ++i) row_half[i] = bias.row(i, p), col_half[i] = bias.col(i, p);
-  if (relative) add_relative(q + p, rows, part, row_half), add_relative(q + p + part * queries, cols, D - part, col_half);
-  Vec highest = splat(-__builtin_inff());
-  Vec* logit = reinterpret_cast<Vec*>(out);
-  for (int64_t i = 0; i < K; ++i, logit += K) {
-    for (int64_t j = 0; j < K; ++j) logit[j] = row_half[i] + col_half[j];
-    dots<NEIGHBOURS>(K, q + p, queries, k + p + taps.row[i], plane, D, taps.col, logit);
-    for (int64_t j = 0; j < K; ++j) highest = maximum(highest, logit[j]);
-  }
-  return highest;
-}
-
-inline void forward_item(const Arguments& a, const Window& window, int64_t bands, int64_t item) {
+template <int G>
+void forward_item(const Arguments& a, const Window& window, int64_t bands, int64_t item) {
   const int64_t b = item / (a.N * bands), n = item / bands % a.N, part = item % bands;
-  const Band band(window, window.h * part / bands, window.h * (part + 1) / bands);
-  const int64_t queries = Scratch::room(band.padded_queries()), logits = (a.K * a.K + 2 * a.K) * LANES;
-  Scratch scratch((a.D + a.E) * (band.plane + queries) + Scratch::room(Bias::floats(band)) + Scratch::room(Taps::floats(window)) +
-                  Scratch::room(logits) + 4 * Scratch::room(0));
-  float* q = scratch.take(a.D * queries);
-  float* y = scratch.take(a.E * queries);
-  float* k = scratch.take(a.D * band.plane);
-  float* v = scratch.take(a.E * band.plane);
-  float* weights = scratch.take(logits);
-  for (int64_t d = 0; d < a.D; ++d) band.fill_queries(a.query, b, n * a.D + d, q + d * queries);
-  for (int64_t d = 0; d < a.D; ++d) band.fill(a.key, b, n * a.D + d, k + d * band.plane);
-  for (int64_t e = 0; e < a.E; ++e) band.fill(a.value, b, n * a.E + e, v + e * band.plane);
-  const Head head{a.K, a.D, a.E, a.part, Taps(band, scratch.take(Taps::floats(window))),
-                  Bias(band, a.exclude, scratch.take(Bias::floats(band))), band.plane, queries, q, k + band.origin,
-                  v + band.origin, a.table(a.rows, a.part, n), a.table(a.cols, a.D - a.part, n), a.tables > 0};
-  for (int64_t p = 0; p < band.padded_queries(); p += LANES) {
-    const Vec highest = head.taps.neighbours ? head.logits<true>(p, weights) : head.logits<false>(p, weights);
-    const Vec scale = head.exponentials(weights, highest);
-    aggregate(head.taps, weights, head.v + p, band.plane, a.E, scale, y + p, queries);
+  const int64_t first = window.groups * part / bands * G, end = window.groups * (part + 1) / bands * G;
+  const Band band(window, first, end < window.h ? end : window.h);
+  const int64_t q_row = band.padded_queries(), q_plane = Scratch::room(G * q_row);
+  Scratch scratch(Planes::floats(a, band) + Scratch::room((a.D + a.E) * q_plane));
+  Planes planes(a, band, scratch);
+  float *q = scratch.take((a.D + a.E) * q_plane), *y = q + a.D * q_plane;
+  planes.fill(a, band, b, n);
+  for (int64_t d = 0; d < a.D; ++d) band.fill_queries(a.query, b, n * a.D + d, q + d * q_plane);
+  const Head<G> head(a, band, planes, n, q_plane, q_row);
+  Vec scale[G];
+  for (int64_t p = 0; p < q_row; p += LANES) {
+    Vec *halves = reinterpret_cast<Vec*>(planes.halves), *weights = reinterpret_cast<Vec*>(planes.weights);
+    head.halve(q + p, p, halves);
+    head.dot(q + p, a.D, head.k + p, halves, weights);
+    for (int64_t g = 0; g < G; ++g) scale[g] = soften(planes.weights + g * a.K * a.K * LANES, a.K * a.K);
+    sum_entries<G>(head.entries, planes.weights, head.v + p, band.plane, a.E, scale, y + p, q_plane, q_row);
   }
-  for (int64_t e = 0; e < a.E; ++e) band.drain(y + e * queries, a.output, b, n * a.E + e);
+  for (int64_t e = 0; e < a.E; ++e) band.drain(y + e * q_plane, a.output, b, n * a.E + e);
 }
 
-extern "C" SIGHTLINE_EXPORT void SIGHTLINE_NAME(local_attention)(const Arguments* a, int64_t threads) {
-  const Window window(a->H, a->W, a->K, a->stride, a->dilation);
-  const int64_t bands = band_count(a->B * a->N, window, window.pitch * 2 * (a->D + a->E), 4);
-  for_each(a->B * a->N * bands, threads, [&](int64_t item) { forward_item(*a, window, bands, item); });
-}
-
-// What queries owe to the keys of their windows: P, dP . weights and L, one plane a tap, beside q and dy; some rows at a time.
-// Flat position `at(row)` is column 0 of a query row; before it lie `margin` positions whose q and dy are zero.
-struct Owed {
-  const Window& window;
-  int64_t K, D, E, base, rows, plane;  // first row held, rows that fit, floats of a plane
-  float *P, *L, *q, *dy;
-
-  static int64_t plane_floats(const Window& window, int64_t rows) {
-    const int64_t floats = (window.margin + rows * window.pitch + 2 * window.margin + 2 * LANES + 15) / 16 * 16;
-    return floats % 1024 ? floats : floats + 16;
-  }
-  int64_t planes() const { return 2 * K * K + D + E; }
-  int64_t at(int64_t row) const { return window.margin + (row - base) * window.pitch; }
-  void clear(int64_t from, int64_t to) {  // rows that are not in the map
-    for (int64_t i = 0; i < planes() && from < to; ++i)
-      std::memset(P + i * plane + at(from) - window.margin, 0, size_t((to - from) * window.pitch + 2 * window.margin) * 4);
-  }
-  void slide(int64_t first) {  // drop the rows before `first`
-    const int64_t gone = (first - base) * window.pitch;
-    for (int64_t i = 0; i < planes() && gone > 0; ++i)
-      std::memmove(P + i * plane, P + i * plane + gone, size_t(plane - gone) * 4);
-    base = first;
-  }
-};
-
-// gradient[c] of LANES keys: sum of w[tap] * x[c] over the taps that read them, each at its query
-template <int C>
-SIGHTLINE_INLINE void collect(const float* w, const float* x, int64_t plane, const int64_t* taps, const int64_t* back, int64_t count,
-                              float* out, int64_t out_plane) {
-  Vec sum[C];
-  for (int c = 0; c < C; ++c) sum[c] = zero();
-  for (int64_t t = 0; t < count; ++t) {
-    const Vec weight = load(w + taps[t] * plane - back[t]);
-    const float* from = x - back[t];
-    for (int c = 0; c < C; ++c) sum[c] += weight * load(from + c * plane);
-  }
-  for (int c = 0; c < C; ++c) store(out + c * out_plane, sum[c]);
-}
-
+// The sheet holds, for every row of a group one plane each: K * K of P, K * K of L, D of q, E of dy.
+template <int G>
 struct Backward {
   const Arguments& a;
   const Window& window;
-  int64_t b, n, first, end;  // image, head, rows of keys and of queries that are this item's own
-  Owed owed;
-  float *k, *v, *dq, *local, *bias, *taps, *grad_tables;  // scratch
-  float* gathered;
-  int64_t* lists;
+  int64_t b, n;
+  Sheet& sheet;
+  Planes& planes;
+  float *dq, *grads, *grad_tables, *gathered, *readers;  // grad_tables: D * K vectors
 
-  // P and L of query rows; with `own`, also dq and the tables' gradients.
+  float* plane(int64_t index) const { return sheet.start + G * index * sheet.plane; }
+  float* P() const { return plane(0); }
+  float* L() const { return plane(a.K * a.K); }
+  float* q() const { return plane(2 * a.K * a.K); }
+  float* dy() const { return plane(2 * a.K * a.K + a.D); }
+
+  // Flat rows from .. to - 1 of queries: P and L; with `own`, also dq and the tables' gradients.
   void queries(int64_t from, int64_t to, bool own) {
-    if (from >= to) return;
-    const Band band(window, from, to);
-    const int64_t at = owed.at(from), taps_count = a.K * a.K;
-    for (int64_t d = 0; d < a.D; ++d) band.fill_queries(a.query, b, n * a.D + d, owed.q + d * owed.plane + at);
-    for (int64_t e = 0; e < a.E; ++e) band.fill_queries(a.output, b, n * a.E + e, owed.dy + e * owed.plane + at);
-    for (int64_t d = 0; d < a.D; ++d) band.fill(a.key, b, n * a.D + d, k + d * band.plane);
-    for (int64_t e = 0; e < a.E; ++e) band.fill(a.value, b, n * a.E + e, v + e * band.plane);
-    const Head head{a.K, a.D, a.E, a.part, Taps(band, taps), Bias(band, a.exclude, bias), band.plane, owed.plane,
-                    owed.q + at, k + band.origin, v + band.origin, a.table(a.rows, a.part, n), a.table(a.cols, a.D - a.part, n), a.tables > 0};
-    const int64_t dq_plane = Scratch::room(band.padded_queries());
-    float* grads = local + (taps_count + 2 * a.K) * LANES;
-    for (int64_t p = 0; p < band.padded_queries(); p += LANES) {
-      if (head.taps.neighbours)
-        weigh<true>(head, p, at, local, grads);
-      else
-        weigh<false>(head, p, at, local, grads);
-      if (own) differentiate_query(head, p, grads, dq + p, dq_plane);
+    const Band band(window, from * G, to * G < window.h ? to * G : window.h);
+    const int64_t at = sheet.at(from), dq_row = band.padded_queries(), dq_plane = Scratch::room(G * dq_row);
+    planes.fill(a, band, b, n);
+    for (int64_t d = 0; d < a.D; ++d) band.fill_queries(a.query, b, n * a.D + d, q() + G * d * sheet.plane + at, sheet.plane);
+    for (int64_t e = 0; e < a.E; ++e) band.fill_queries(a.output, b, n * a.E + e, dy() + G * e * sheet.plane + at, sheet.plane);
+    const Head<G> head(a, band, planes, n, G * sheet.plane, sheet.plane);
+    for (int64_t p = 0; p < dq_row; p += LANES) {
+      weigh(head, p, at + p);
+      if (own) differentiate(head, p, q() + at + p, dq + p, dq_plane, dq_row);
     }
     if (own && !a.grad_query.missing())
       for (int64_t d = 0; d < a.D; ++d) band.drain(dq + d * dq_plane, a.grad_query, b, n * a.D + d);
   }
 
-  template <bool NEIGHBOURS>
-  void weigh(const Head& head, int64_t p, int64_t at, float* weights, float* grads) {
-    const Vec highest = head.logits<NEIGHBOURS>(p, weights);
-    const Vec scale = head.exponentials(weights, highest);
-    Vec* grad = reinterpret_cast<Vec*>(grads);
-    const Vec* weight = reinterpret_cast<const Vec*>(weights);
-    const float* dy = owed.dy + at + p;
-    Vec mean = zero();
-    for (int64_t i = 0; i < a.K; ++i) {
-      for (int64_t j = 0; j < a.K; ++j) grad[i * a.K + j] = zero();
-      dots<NEIGHBOURS>(a.K, dy, owed.plane, head.v + p + head.taps.row[i], head.plane, a.E, head.taps.col, grad + i * a.K);
-      for (int64_t j = 0; j < a.K; ++j) mean += weight[i * a.K + j] * grad[i * a.K + j];
-    }
-    mean *= scale;
-    for (int64_t t = 0; t < a.K * a.K; ++t) {
-      const Vec probability = weight[t] * scale;
-      grad[t] = probability * (grad[t] - mean);
-      store(owed.P + t * owed.plane + at + p, probability);
-      store(owed.L + t * owed.plane + at + p, grad[t]);
+  void weigh(const Head<G>& head, int64_t p, int64_t at) {
+    const int64_t taps = a.K * a.K;
+    Vec *weight = reinterpret_cast<Vec*>(planes.weights), *grad = reinterpret_cast<Vec*>(grads);
+    Vec* halves = reinterpret_cast<Vec*>(planes.halves);
+    head.halve(q() + at, p, halves);
+    head.dot(q() + at, a.D, head.k + p, halves, weight);
+    head.dot(dy() + at, a.E, head.v + p, nullptr, grad);
+    for (int64_t g = 0; g < G; ++g, weight += taps, grad += taps) {
+      const Vec scale = soften(reinterpret_cast<float*>(weight), taps);
+      Vec mean = zero();
+      for (int64_t t = 0; t < taps; ++t) mean += weight[t] * grad[t];
+      mean *= scale;
+      float *to_P = P() + g * taps * sheet.plane + at, *to_L = L() + g * taps * sheet.plane + at;
+      for (int64_t t = 0; t < taps; ++t) {
+        const Vec probability = weight[t] * scale;
+        grad[t] = probability * (grad[t] - mean);
+        store(to_P + t * sheet.plane, probability);
+        store(to_L + t * sheet.plane, grad[t]);
+      }
     }
   }
 
-  // dq = sum of L (k + r), and the tables' gradients: sums of L by row and by column times q.
-  void differentiate_query(const Head& head, int64_t p, const float* grads, float* out, int64_t out_plane) {
-    if (!a.grad_query.missing()) aggregate(head.taps, grads, head.k + p, head.plane, a.D, splat(1), out, out_plane);
-    if (!head.relative) return;
+  // dq = sum of L (k + r), and the tables' gradients: q times sums of L by row and by column.
+  void differentiate(const Head<G>& head, int64_t p, const float* query, float* out, int64_t out_plane, int64_t out_row) {
+    const Vec one[2] = {splat(1), splat(1)};
+    const bool wanted = !a.grad_query.missing();
+    if (wanted) sum_entries<G>(head.entries, grads, head.k + p, head.plane, a.D, one, out, out_plane, out_row);
+    if (a.tables == 0) return;
     const Vec* grad = reinterpret_cast<const Vec*>(grads);
-    Vec* by_row = reinterpret_cast<Vec*>(local + a.K * a.K * LANES);
-    Vec* by_col = by_row + a.K;
-    for (int64_t i = 0; i < 2 * a.K; ++i) by_row[i] = zero();
-    for (int64_t i = 0; i < a.K; ++i)
-      for (int64_t j = 0; j < a.K; ++j) by_row[i] += grad[i * a.K + j], by_col[j] += grad[i * a.K + j];
-    Vec* table_grad = reinterpret_cast<Vec*>(grad_tables);
-    for (int64_t d = 0; d < a.D; ++d, table_grad += a.K) {
-      const Vec* along = d < a.part ? by_row : by_col;
-      const float* table = d < a.part ? head.rows + d * a.K : head.cols + (d - a.part) * a.K;
-      Vec sum = a.grad_query.missing() ? zero() : load(out + d * out_plane);
-      const Vec q = load(head.q + p + d * owed.plane);
-      for (int64_t i = 0; i < a.K; ++i) sum += along[i] * table[i];
-      if (!a.grad_query.missing()) store(out + d * out_plane, sum);
-      if (a.wants_tables())
-        for (int64_t i = 0; i < a.K; ++i) table_grad[i] += q * along[i];
-    }
-  }
-
-  // Gradients of the keys (from P and dy those of the values) of rows from .. to - 1, one phase after the other.
-  void keys(const float* w, const float* x, int64_t channels, const View& out, int64_t from, int64_t to) {
-    if (out.missing() || from >= to) return;
-    const int64_t s = window.stride, length = (to - from) * window.pitch;
-    int64_t *taps_of_phase = lists, *back = lists + a.K * a.K;
-    for (int64_t phase = 0; phase < s * s; ++phase) {
-      int64_t count = 0;
-      for (int64_t t = 0; t < a.K * a.K; ++t) {
-        if (window.phase(t / a.K) != phase / s || window.phase(t % a.K) != phase % s) continue;
-        taps_of_phase[count] = t;
-        back[count++] = window.shift(t / a.K) * window.pitch + window.shift(t % a.K);
-      }
-      const int64_t pixels = (window.W - phase % s + s - 1) / s;
-      for (int64_t c = 0; c < channels; c += 8) {
-        const int64_t some = channels - c < 8 ? channels - c : 8, plane = Scratch::room(length + LANES);
-        for (int64_t u = 0; u < length; u += LANES) {
-          const float *at_w = w + owed.at(from) + u, *at_x = x + c * owed.plane + owed.at(from) + u;
-          if (some == 8)
-            collect<8>(at_w, at_x, owed.plane, taps_of_phase, back, count, gathered + u, plane);
-          else
-            for (int64_t e = 0; e < some; ++e)
-              collect<1>(at_w, at_x + e * owed.plane, owed.plane, taps_of_phase, back, count, gathered + e * plane + u, plane);
+    Vec *by_row = reinterpret_cast<Vec*>(planes.halves), *by_col = by_row + a.K;
+    for (int64_t g = 0; g < G; ++g, grad += a.K * a.K, query += sheet.plane, out += out_row) {
+      for (int64_t i = 0; i < 2 * a.K; ++i) by_row[i] = zero();
+      for (int64_t i = 0; i < a.K; ++i)
+        for (int64_t j = 0; j < a.K; ++j) by_row[i] += grad[i * a.K + j], by_col[j] += grad[i * a.K + j];
+      Vec* table_grad = reinterpret_cast<Vec*>(grad_tables);
+      for (int64_t d = 0; d < a.D; ++d, table_grad += a.K) {
+        const Vec* along = d < a.part ? by_row : by_col;
+        const float* table = d < a.part ? head.rows + d * a.K : head.cols + (d - a.part) * a.K;
+        if (wanted) {
+          Vec sum = load(out + d * out_plane);
+          for (int64_t i = 0; i < a.K; ++i) sum += along[i] * table[i];
+          store(out + d * out_plane, sum);
         }
-        for (int64_t e = 0; e < some; ++e)
-          for (int64_t r = from; r < to; ++r)
-            if (r * s + phase / s < window.H && pixels > 0)
-              write_row(out, b, n * channels + c + e, r * s + phase / s, phase % s, s, pixels,
-                        gathered + e * plane + (r - from) * window.pitch);
+        if (!a.wants_tables()) continue;
+        const Vec x = load(query + G * d * sheet.plane);
+        for (int64_t i = 0; i < a.K; ++i) table_grad[i] += x * along[i];
       }
     }
   }
 
-  void run() {
-    const int64_t last = end - window.lowest;
-    int64_t filled = owed.base, done = first;
-    while (done < end) {
-      const int64_t target = owed.base + owed.rows < last ? owed.base + owed.rows : last;
-      for (int64_t stop; filled < target; filled = stop) {  // outside the map, of a neighbour, own
-        stop = target;
-        const int64_t borders[] = {0, first, end, window.h};
-        for (int64_t border : borders)
-          if (border > filled && border < stop) stop = border;
-        if (filled < 0 || filled >= window.h)
-          owed.clear(filled, stop);
-        else
-          queries(filled, stop, filled >= first && filled < end);
+  // Gradients of keys (by L and q) or values (by P and dy) in the flat rows from .. to - 1, one phase after the other.
+  void keys(const float* weights, const float* values, int64_t channels, const View& out, int64_t from, int64_t to) {
+    if (out.missing() || from >= to) return;
+    const Vec one[2] = {splat(1), splat(1)};
+    const int64_t length = (to - from) * window.pitch, plane = Scratch::room(length + LANES);
+    const int64_t phases = G == 2 ? 1 : window.stride * window.stride;
+    for (int64_t phase = 0; phase < phases; ++phase) {
+      const Entries entries = entries_of_keys(window, phase, sheet.plane, readers);
+      for (int64_t c = 0; c < channels; c += CHANNELS_AT_ONCE) {
+        const int64_t some = channels - c < CHANNELS_AT_ONCE ? channels - c : CHANNELS_AT_ONCE;
+        for (int64_t u = 0; u < length; u += LANES)
+          sum_entries<G>(entries, weights + sheet.at(from) + u, values + G * c * sheet.plane + sheet.at(from) + u, G * sheet.plane,
+                         some, one, gathered + u, G * plane, plane);
+        for (int64_t e = 0; e < some; ++e)
+          for (int64_t g = 0; g < G; ++g)
+            drain_pixels(window, gathered + (G * e + g) * plane, out, b, n * channels + c + e, G == 2 ? g : phase, from, to);
       }
-      const int64_t ready = filled + window.lowest < end ? filled + window.lowest : end;
-      keys(owed.L, owed.q, a.D, a.grad_key, done, ready);
-      keys(owed.P, owed.dy, a.E, a.grad_value, done, ready);
-      done = ready;
-      owed.slide(done - window.highest);
     }
   }
 };
 
-inline void backward_item(const Arguments& a, const Window& window, int64_t bands, int64_t item, float* partial) {
+template <int G>
+void backward_item(const Arguments& a, const Window& window, int64_t bands, int64_t item, float* partial) {
   const int64_t b = item / (a.N * bands), n = item / bands % a.N, part = item % bands, taps = a.K * a.K;
-  const int64_t first = window.h * part / bands, end = window.h * (part + 1) / bands, span = window.highest - window.lowest;
-  int64_t step = (128 << 10) / (2 * taps * window.pitch) - span;  // rows at a time that fit a second-level cache
-  step = step < span + 4 ? span + 4 : step;
-  step = step < end - first ? step : end - first;
-  const Band largest(window, 0, step + span);
-  Owed owed{window, a.K, a.D, a.E, first - window.highest, step + span, Owed::plane_floats(window, step + span), 0, 0, 0, 0};
-  const int64_t owed_floats = owed.planes() * owed.plane, dq_plane = Scratch::room(largest.padded_queries());
-  const int64_t local = (2 * taps + 2 * a.K) * LANES, tables = a.D * a.K * LANES, gathered = 8 * Scratch::room(largest.queries + 2 * LANES + window.margin);
-  Scratch scratch(Scratch::room(owed_floats) + Scratch::room((a.D + a.E) * largest.plane) + Scratch::room(a.D * dq_plane) +
-                  Scratch::room(local) + Scratch::room(Bias::floats(largest)) + Scratch::room(Taps::floats(window)) +
-                  Scratch::room(tables) + Scratch::room(gathered) + Scratch::room(4 * taps));
-  owed.P = scratch.take(owed_floats);
-  owed.L = owed.P + taps * owed.plane;
-  owed.q = owed.L + taps * owed.plane;
-  owed.dy = owed.q + a.D * owed.plane;
-  std::memset(owed.P, 0, size_t(owed_floats) * 4);
-  float* k = scratch.take((a.D + a.E) * largest.plane);
-  Backward backward{a, window, b, n, first, end, owed, k, k + a.D * largest.plane, scratch.take(a.D * dq_plane), scratch.take(local),
-                    scratch.take(Bias::floats(largest)), scratch.take(Taps::floats(window)), scratch.take(tables),
-                    scratch.take(gathered), reinterpret_cast<int64_t*>(scratch.take(4 * taps))};
+  const int64_t first = window.groups * part / bands, end = window.groups * (part + 1) / bands;
+  Sheet sheet(window, G * (2 * taps + a.D + a.E), first, end);
+  const Band largest(window, 0, sheet.rows * G);
+  const int64_t dq = a.D * Scratch::room(largest.query_floats()), tables = a.D * a.K * LANES;
+  const int64_t gathered = G * CHANNELS_AT_ONCE * Scratch::room(largest.queries + 2 * LANES + window.margin);
+  Scratch scratch(Planes::floats(a, largest) + Scratch::room(sheet.floats()) + Scratch::room(dq) + Scratch::room(G * taps * LANES) +
+                  Scratch::room(tables) + Scratch::room(gathered) + Scratch::room(Entries::floats(window)));
+  Planes planes(a, largest, scratch);
+  sheet.start = scratch.take(sheet.floats());
+  std::memset(sheet.start, 0, size_t(sheet.floats()) * 4);
+  Backward<G> backward{a, window, b, n, sheet, planes, scratch.take(dq), scratch.take(G * taps * LANES), scratch.take(tables),
+                       scratch.take(gathered), scratch.take(Entries::floats(window))};
   std::memset(backward.grad_tables, 0, size_t(tables) * 4);
-  backward.run();
-  if (partial)
-    for (int64_t i = 0; i < a.D * a.K; ++i) partial[item * a.D * a.K + i] = sum_lanes(load(backward.grad_tables + i * LANES));
+  sweep(sheet, first, end, end, [&](int64_t from, int64_t to, bool own) { backward.queries(from, to, own); },
+        [&](int64_t from, int64_t to) {
+          backward.keys(backward.L(), backward.q(), a.D, a.grad_key, from, to);
+          backward.keys(backward.P(), backward.dy(), a.E, a.grad_value, from, to);
+        });
+  for (int64_t i = 0; i < a.D * a.K && partial; ++i)
+    partial[item * a.D * a.K + i] = sum_lanes(load(backward.grad_tables + i * LANES));
 }
 
 // Sum the items' shares of the tables' gradients, in the order of the items.
-inline void add_tables(const Arguments& a, int64_t bands, const float* partial) {
+void add_tables(const Arguments& a, int64_t bands, const float* partial) {
   for (int64_t table = 0; table < a.tables; ++table)
     for (int64_t i = 0; i < a.D * a.K; ++i) {
       double sum = 0;
@@ -318,12 +283,24 @@ inline void add_tables(const Arguments& a, int64_t bands, const float* partial) 
     }
 }
 
+}  // namespace
+
+extern "C" SIGHTLINE_EXPORT void SIGHTLINE_NAME(local_attention)(const Arguments* a, int64_t threads) {
+  const Window window = a->window();
+  const int64_t bands = band_count(a->B * a->N, window, window.pitch * 2 * (a->D + a->E), 4 * window.group);
+  for_each(a->B * a->N * bands, threads, [&](int64_t item) {
+    window.group == 2 ? forward_item<2>(*a, window, bands, item) : forward_item<1>(*a, window, bands, item);
+  });
+}
+
 extern "C" SIGHTLINE_EXPORT void SIGHTLINE_NAME(local_attention_backward)(const Arguments* a, int64_t threads) {
-  const Window window(a->H, a->W, a->K, a->stride, a->dilation);
+  const Window window = a->window();
   const int64_t bands = band_count(a->B * a->N, window, 0, 4 * (window.highest - window.lowest) + 4);
   const int64_t items = a->B * a->N * bands;
-  float* partial = a->wants_tables() ? static_cast<float*>(std::malloc(size_t(items * a->D * a->K) * 4)) : nullptr;
-  for_each(items, threads, [&](int64_t item) { backward_item(*a, window, bands, item, partial); });
+  float* partial = a->wants_tables() ? static_cast<float*>(std::malloc(size_t(items * a->D * a->K + 1) * 4)) : nullptr;
+  for_each(items, threads, [&](int64_t item) {
+    window.group == 2 ? backward_item<2>(*a, window, bands, item, partial) : backward_item<1>(*a, window, bands, item, partial);
+  });
   if (partial) add_tables(*a, bands, partial);
   std::free(partial);
 }

@@ -21,11 +21,11 @@ struct Sheet {
   }
   // Rows of pixels of a band first .. end - 1, and as many rows as a second-level cache holds.
   Sheet(const Window& over, int64_t count, int64_t first, int64_t end) : window(over), planes(count), start(nullptr) {
-    const int64_t span = over.highest - over.lowest;
+    const int64_t span = over.row_highest - over.row_lowest;
     int64_t step = (128 << 10) / (planes * over.pitch) - span;
     step = step < span + 4 ? span + 4 : step;
     step = step < end - first ? step : end - first;
-    base = first - over.highest, rows = step + span, plane = plane_floats(over, rows);
+    base = first - over.row_highest, rows = step + span, plane = plane_floats(over, rows);
   }
   int64_t floats() const { return planes * plane; }
   int64_t at(int64_t row) const { return window.margin + (row - base) * window.pitch; }
@@ -45,24 +45,24 @@ struct Sheet {
 template <class Owe, class Settle>
 inline void sweep(Sheet& sheet, int64_t first, int64_t end, int64_t own_end, const Owe& owe, const Settle& settle) {
   const Window& window = sheet.window;
-  const int64_t last = end - window.lowest;
+  const int64_t last = end - window.row_lowest;
   int64_t filled = sheet.base, done = first;
   while (done < end) {
     const int64_t target = sheet.base + sheet.rows < last ? sheet.base + sheet.rows : last;
     for (int64_t stop; filled < target; filled = stop) {  // outside the map, of a neighbour, own
       stop = target;
-      const int64_t borders[] = {0, first, own_end, window.h};
+      const int64_t borders[] = {0, first, own_end, window.groups};
       for (int64_t border : borders)
         if (border > filled && border < stop) stop = border;
-      if (filled < 0 || filled >= window.h)
+      if (filled < 0 || filled >= window.groups)
         sheet.clear(filled, stop);
       else
         owe(filled, stop, filled >= first && filled < own_end);
     }
-    const int64_t ready = filled + window.lowest < end ? filled + window.lowest : end;
+    const int64_t ready = filled + window.row_lowest < end ? filled + window.row_lowest : end;
     settle(done, ready);
     done = ready;
-    sheet.slide(done - window.highest);
+    sheet.slide(done - window.row_highest);
   }
 }
 
@@ -109,7 +109,8 @@ inline void drain_pixels(const Window& window, const float* in, const View& out,
                          int64_t to) {
   const int64_t s = window.stride, count = window.pixels(phase % s);
   for (int64_t r = from; r < to; ++r, in += window.pitch)
-    if (r * s + phase / s < window.H && count > 0) write_row(out, b, c, r * s + phase / s, phase % s, s, count, in);
+    if (const int64_t row = r * s * window.group + phase / s; row < window.H && count > 0)
+      write_row(out, b, c, row, phase % s, s, count, in);
 }
 
 SIGHTLINE_CLOSE

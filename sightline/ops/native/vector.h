@@ -3,6 +3,7 @@
 //     load(p) store(p, v)            any address; `load_first` and `store_first` touch the first n lanes only
 //     splat(x) zero() maximum(a, b) sum_lanes(v)
 //     exponential(v)                 about 1 ulp; 0 below -87.3 and at -inf, NaN stays NaN; meant for arguments up to 88
+//     exponential2(v)                2^v, 1 ulp and cheaper; 0 below -126 and at -inf; for a softmax: exponential2(l * LOG2E - max * LOG2E)
 #pragma once
 #include <cstring>
 
@@ -77,6 +78,23 @@ SIGHTLINE_INLINE Vec exponential(Vec x) {
   e = e * (r * r) + r + 1.0f;
   const UVec scaled = (UVec)e + ((UVec)shifted << 23);
   return x < least ? Vec{} : (Vec)scaled;
+}
+
+constexpr float LOG2E = 1.44269504f;
+
+// 2^n 2^r with n = round(x): as above, with the minimax polynomial of 2^r (error 2e-9). At -inf all but the last line is NaN.
+SIGHTLINE_INLINE Vec exponential2(Vec x) {
+  const Vec shifted = x + 12582912.0f;
+  const Vec r = x - (shifted - 12582912.0f);
+  Vec e = splat(0x1.41d324p-13f);
+  e = e * r + 0x1.5f4582p-10f;
+  e = e * r + 0x1.3b2dbcp-7f;
+  e = e * r + 0x1.c6aed4p-5f;
+  e = e * r + 0x1.ebfbdap-3f;
+  e = e * r + 0x1.62e430p-1f;
+  e = e * r + 1.0f;
+  const UVec scaled = (UVec)e + ((UVec)shifted << 23);
+  return x < splat(-126.0f) ? Vec{} : (Vec)scaled;
 }
 
 SIGHTLINE_CLOSE

@@ -5,6 +5,9 @@
 // positions is always full: narrow maps need no path of their own. With a stride s, a plane is s * s smaller ones, one per row and
 // column phase, and taps still differ by constants.
 //     query of output pixel (r, c): flat index (r - first row) * pitch + c
+// With `group` rows to a flat row (2 pays where stride and dilation are 1), query rows r, r + 1, .. of a group share a flat index, one
+// sub-plane each, and most rows of keys that they read: a vector loaded once serves them all. Row phases are then stride * group, and
+// row taps run over the K + group - 1 rows that a group reads; query row i of the group meets its tap t at row tap t + i.
 //     tap (i, j) of the flat query p, in a plane of `fill`: plane + origin + p + row_tap[i] + col_tap[j]
 // Border "exclude" is a bias on logits, 0 or -infinity, again by flat index: see Bias. Lanes that lie in the margin between rows
 // compute numbers that nobody reads; `drain` copies the pixels alone.
@@ -19,64 +22,71 @@ struct Window {
   int64_t centre;                            // the tap that reads the pixel (r * stride, c * stride) of query (r, c)
   int64_t lowest, highest;                   // row and column shift of the first and the last tap, in output pixels
   int64_t margin, pitch;
+  int64_t group, groups;                     // query rows to a flat row; flat rows of the map
+  int64_t row_lowest, row_highest;           // shift of the first and the last row tap, in flat rows
 
   // With `padded` the map already has its border, (K - 1) * spread rows and columns more, and every window lies inside.
-  Window(int64_t height, int64_t width, int64_t side, int64_t step, int64_t spread, bool padded = false)
-      : H(height), W(width), K(side), stride(step), dilation(spread), centre(padded ? 0 : side / 2) {
+  Window(int64_t height, int64_t width, int64_t side, int64_t step, int64_t spread, bool padded = false,
+         int64_t rows_together = 1)
+      : H(height), W(width), K(side), stride(step), dilation(spread), centre(padded ? 0 : side / 2), group(rows_together) {
     const int64_t border = padded ? (K - 1) * dilation : 0;
     h = (H - border + stride - 1) / stride, w = (W - border + stride - 1) / stride;
     lowest = shift(0), highest = shift(K - 1);
     margin = highest > -lowest ? highest : -lowest;
     pitch = w + margin;
+    groups = (h + group - 1) / group;
+    row_lowest = row_shift(0), row_highest = row_shift(K + group - 2);
   }
+  static int64_t floor_divide(int64_t a, int64_t b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
   int64_t offset(int64_t tap) const { return (tap - centre) * dilation; }  // input pixels from the query's own
   int64_t pixels(int64_t phase) const {  // of a row of this column phase, as far as windows reach
     const int64_t all = (W - phase + stride - 1) / stride;
     return all < pitch ? all : pitch;
   }
-  int64_t shift(int64_t tap) const {                                      // floor(offset / stride)
-    const int64_t o = offset(tap);
-    return o >= 0 ? o / stride : -((-o + stride - 1) / stride);
-  }
+  int64_t shift(int64_t tap) const { return floor_divide(offset(tap), stride); }
   int64_t phase(int64_t tap) const { return offset(tap) - shift(tap) * stride; }
+  int64_t row_shift(int64_t tap) const { return floor_divide(offset(tap), stride * group); }
+  int64_t row_phase(int64_t tap) const { return offset(tap) - row_shift(tap) * stride * group; }
 };
 
-// A band of output rows first .. end - 1 of a Window, and the planes of input rows that their windows reach.
+// A band of output rows first .. end - 1 of a Window (first a multiple of the group), and the planes of input rows that their windows
+// reach.
 struct Band {
   const Window& window;
-  int64_t first, end;
-  int64_t queries;         // flat positions of the band's queries
-  int64_t origin;          // of flat position 0 in a plane
-  int64_t phase_floats;    // of one phase
-  int64_t plane;           // floats of one channel, all phases
+  int64_t first, end, rows;  // flat rows
+  int64_t queries;           // flat positions of the band's queries
+  int64_t origin;            // of flat position 0 in a plane
+  int64_t phase_floats;      // of one phase
+  int64_t plane;             // floats of one channel, all phases
 
   Band(const Window& over, int64_t first_row, int64_t end_row) : window(over), first(first_row), end(end_row) {
-    const int64_t rows = end - first;
+    rows = (end - first + over.group - 1) / over.group;
     queries = rows * over.pitch - over.margin;
-    origin = over.margin - over.lowest * over.pitch;
-    phase_floats = origin + (rows + over.highest) * over.pitch + over.margin;
+    origin = over.margin - over.row_lowest * over.pitch;
+    phase_floats = origin + (rows + over.row_highest) * over.pitch + over.margin;
     phase_floats = (phase_floats + LANES + 15) / 16 * 16;
     if (phase_floats % 1024 == 0) phase_floats += 16;  // planes a power of two apart would fight for the same cache lines
-    plane = phase_floats * over.stride * over.stride;
+    plane = phase_floats * over.stride * over.stride * over.group;
   }
   int64_t vectors() const { return (queries + LANES - 1) / LANES; }
   int64_t padded_queries() const { return vectors() * LANES; }
+  int64_t query_floats() const { return padded_queries() * window.group; }  // of one channel, all sub-planes
   int64_t row_tap(int64_t i) const {
-    return window.phase(i) * window.stride * phase_floats + window.shift(i) * window.pitch;
+    return window.row_phase(i) * window.stride * phase_floats + window.row_shift(i) * window.pitch;
   }
   int64_t col_tap(int64_t j) const { return window.phase(j) * phase_floats + window.shift(j); }
 
   // Copy channel c of image b, the rows that the band's windows reach, into a plane; zeros elsewhere.
   void fill(const View& view, int64_t b, int64_t c, float* out) const {
-    const int64_t s = window.stride;
-    for (int64_t row_phase = 0; row_phase < s; ++row_phase)
+    const int64_t s = window.stride, step = s * window.group;
+    for (int64_t row_phase = 0; row_phase < step; ++row_phase)
       for (int64_t col_phase = 0; col_phase < s; ++col_phase, out += phase_floats) {
         const int64_t pixels = window.pixels(col_phase);
         float* next = out;  // the next float that is not yet written
-        for (int64_t r = first + window.lowest; r < end + window.highest; ++r) {
-          const int64_t row = r * s + row_phase;
-          if (r < 0 || row >= window.H || pixels <= 0) continue;
-          float* to = out + origin + (r - first) * window.pitch;
+        for (int64_t r = window.row_lowest; r < rows + window.row_highest; ++r) {
+          const int64_t row = (first / window.group + r) * step + row_phase;
+          if (row < 0 || row >= window.H || pixels <= 0) continue;
+          float* to = out + origin + r * window.pitch;
           while (next < to) *next++ = 0;
           read_row(view, b, c, row, col_phase, s, pixels, to);
           next = to + pixels;
@@ -85,21 +95,26 @@ struct Band {
       }
   }
 
-  // Copy the queries (or anything of the output's size) of channel c into padded_queries() floats; zeros between rows.
-  void fill_queries(const View& view, int64_t b, int64_t c, float* out) const {
-    float* next = out;
-    for (int64_t r = first; r < end; ++r) {
-      float* to = out + (r - first) * window.pitch;
-      while (next < to) *next++ = 0;
-      read_row(view, b, c, r, 0, 1, window.w, to);
-      next = to + window.w;
+  // Copy the queries (or anything of the output's size) of channel c; zeros between rows. Sub-planes are padded_queries() apart, or step.
+  void fill_queries(const View& view, int64_t b, int64_t c, float* out, int64_t step = 0) const {
+    for (int64_t i = 0; i < window.group; ++i) {
+      float* next = out + i * (step ? step : padded_queries());
+      float* const start = next;
+      for (int64_t r = first + i; r < end; r += window.group) {
+        float* to = start + (r - first) / window.group * window.pitch;
+        while (next < to) *next++ = 0;
+        read_row(view, b, c, r, 0, 1, window.w, to);
+        next = to + window.w;
+      }
+      while (next < start + padded_queries()) *next++ = 0;
     }
-    for (float* stop = out + padded_queries(); next < stop;) *next++ = 0;
   }
 
   // Copy pixels by flat query index back into channel c of a tensor of the output's size.
   void drain(const float* in, const View& view, int64_t b, int64_t c) const {
-    for (int64_t r = first; r < end; ++r) write_row(view, b, c, r, 0, 1, window.w, in + (r - first) * window.pitch);
+    for (int64_t r = first; r < end; ++r)
+      write_row(view, b, c, r, 0, 1, window.w,
+                in + (r - first) % window.group * padded_queries() + (r - first) / window.group * window.pitch);
   }
 };
 
@@ -107,24 +122,26 @@ struct Band {
 // A tap is outside when its row or its column is: row_bias[i] (K vectors by flat query), col_bias[j] (the same in every row).
 struct Bias {
   float *rows, *cols;
-  int64_t row_step, col_step, pitch;
+  int64_t row_step, col_step, pitch, K;
 
-  static int64_t floats(const Band& band) {
-    return band.window.K * (band.padded_queries() + band.window.pitch + LANES);
-  }
+  static int64_t floats(const Band& band) { return band.window.K * (band.query_floats() + band.window.pitch + LANES); }
   Bias(const Band& band, bool exclude, float* memory)
-      : rows(memory), row_step(band.padded_queries()), col_step(band.window.pitch + LANES), pitch(band.window.pitch) {
+      : rows(memory), row_step(band.padded_queries()), col_step(band.window.pitch + LANES), pitch(band.window.pitch), K(band.window.K) {
     const Window& window = band.window;
-    cols = rows + window.K * row_step;
+    cols = rows + window.K * band.query_floats();
     for (int64_t tap = 0; tap < window.K; ++tap) {
       for (int64_t p = 0; p < col_step; ++p) cols[tap * col_step + p] = bias(window, p % pitch, tap, window.w, window.W, exclude);
-      for (int64_t r = band.first, p = 0; p < row_step; ++r) {
-        const float value = bias(window, r, tap, band.end, window.H, exclude);
-        for (int64_t stop = p + pitch < row_step ? p + pitch : row_step; p < stop; ++p) rows[tap * row_step + p] = value;
-      }
+      for (int64_t i = 0; i < window.group; ++i)
+        for (int64_t r = band.first + i, p = 0; p < row_step; r += window.group) {
+          const float value = bias(window, r, tap, band.end, window.H, exclude);
+          float* row = rows + (i * window.K + tap) * row_step;
+          for (int64_t stop = p + pitch < row_step ? p + pitch : row_step; p < stop; ++p) row[p] = value;
+        }
     }
   }
-  Vec row(int64_t tap, int64_t p) const { return load(rows + tap * row_step + p); }
+  Vec row(int64_t tap, int64_t p, int64_t in_group = 0) const {
+    return load(rows + (in_group * K + tap) * row_step + p);
+  }
   Vec col(int64_t tap, int64_t p) const { return load(cols + tap * col_step + p % pitch); }
 
  private:
@@ -140,9 +157,10 @@ struct Taps {
   int64_t *row, *col;
   bool neighbours;  // col[j + 1] == col[j] + 1
 
-  static int64_t floats(const Window& window) { return 4 * window.K; }  // two int64 a tap
-  Taps(const Band& band, float* memory) : K(band.window.K), row(reinterpret_cast<int64_t*>(memory)), col(row + K) {
-    for (int64_t tap = 0; tap < K; ++tap) row[tap] = band.row_tap(tap), col[tap] = band.col_tap(tap);
+  static int64_t floats(const Window& window) { return 4 * window.K + 2 * window.group; }  // two int64 a tap
+  Taps(const Band& band, float* memory) : K(band.window.K), row(reinterpret_cast<int64_t*>(memory)), col(row + K + band.window.group - 1) {
+    for (int64_t tap = 0; tap < K; ++tap) col[tap] = band.col_tap(tap);
+    for (int64_t tap = 0; tap < K + band.window.group - 1; ++tap) row[tap] = band.row_tap(tap);
     neighbours = band.window.stride == 1 && band.window.dilation == 1;
   }
 };
@@ -204,8 +222,9 @@ inline Vec soften(float* weights, int64_t count) {
   Vec highest = load(weights);
   for (int64_t t = 1; t < count; ++t) highest = maximum(highest, load(weights + t * LANES));
   Vec sum = zero();
+  highest *= LOG2E;
   for (int64_t t = 0; t < count; ++t) {
-    const Vec e = exponential(load(weights + t * LANES) - highest);
+    const Vec e = exponential2(load(weights + t * LANES) * LOG2E - highest);
     store(weights + t * LANES, e);
     sum += e;
   }
