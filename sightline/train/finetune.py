@@ -39,7 +39,7 @@ def load_pretrained(model: nn.Module, source: str | os.PathLike[str]) -> Loaded:
     Raises:
         RunFolderError: the source can not be read, or nothing in it fits.
     """
-    report = load_weights(model, source, strict=False)
+    report = load_weights(model, source, strict=False, fresh_classifier=True)
     matched = len(report.of("matched")) + len(report.of("resized"))
     missing = tuple(entry.ours for entry in report.of("missing"))
     return Loaded(str(source), matched, tuple(_reason(entry) for entry in report.of("dropped")), missing)

@@ -65,7 +65,8 @@ def check_state(
             f"nothing in {source.label} fits the model: no tensor has both a name and a shape that it knows"
         )
     if strict and not fitted.exact:
-        raise WeightsError(_mismatch(fitted, source, name, names_that_fit(source, translation, model)))
+        closest = names_that_fit(source, translation, model)
+        raise WeightsError(_mismatch(fitted, source, name, closest))
     _check_heads(model, source, name)
 
 
@@ -78,5 +79,11 @@ def _mismatch(fitted: Fit, source: Source, name: str, closest: list[str]) -> str
         parts.append(f"shapes differ: {listed(fitted.misfits)}")
     if fitted.lacking:
         parts.append(f"the source lacks {listed(fitted.lacking)}")
+    if (
+        fitted.misfits
+        and all(one.startswith(("head.", "head_dist.", "fc.")) for one in fitted.misfits)
+        and not (fitted.strangers or fitted.lacking)
+    ):
+        return "; ".join(parts) + ". For a classifier of another size, ask for a fresh one: fresh_classifier=True"
     remedy = f"these weights fit {listed(closest)}" if closest else "no net of sightline's has these tensors"
     return "; ".join(parts) + f". {remedy[0].upper()}{remedy[1:]}"

@@ -95,6 +95,8 @@ def of_folder(folder: Path) -> Facts:
             return _of_timm(config)
         if "model_type" in config:
             return _of_transformers(config, _json(folder / PROCESSOR))
+    except WeightsError as error:
+        raise WeightsError(f"{folder / CONFIG}: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise WeightsError(f"{folder / CONFIG} is damaged: {error!r}") from error
     return Facts()

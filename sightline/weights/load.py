@@ -60,19 +60,20 @@ def create_model(name: str, weights: Origin | None = None, **options: Any) -> nn
     return create_from(open_source(weights, name), name, **options)
 
 
-def load_weights(model: nn.Module, weights: Origin, strict: bool = True) -> Report:
+def load_weights(model: nn.Module, weights: Origin, strict: bool = True, fresh_classifier: bool = False) -> Report:
     """Load a source into a net, in place, and say what became of every tensor.
 
     Args:
         model: one of sightline's, or of timm's when names agree.
         weights: as for `create_model`.
         strict: a mismatch is an error; otherwise whatever fits is taken, the rest is reported.
+        fresh_classifier: a classifier of another size than the source's keeps its start; otherwise that is a mismatch.
 
     Raises:
         WeightsError: as for `create_model`; also when nothing fits. The net is then as it was.
     """
     source = open_source(weights)
-    return load_source(model, source, source.translated(), type(model).__name__, strict)
+    return load_source(model, source, source.translated(), type(model).__name__, strict, fresh_classifier)
 
 
 def create_from(source: Source, name: str, **options: Any) -> nn.Module:
@@ -89,7 +90,7 @@ def create_from(source: Source, name: str, **options: Any) -> nn.Module:
         raise WeightsError(
             f"{source.label} has no classifier; say num_classes=K for a fresh one of K classes, or num_classes=0 for features"
         )
-    report = load_source(model, source, translation, name)
+    report = load_source(model, source, translation, name, fresh_classifier="num_classes" in options)
     for one in report.of("missing"):
         if one.note.startswith("begins anew"):
             _log.warning("%s %s", one.ours, one.note)
@@ -101,17 +102,25 @@ def build_for(source: Source, name: str, **options: Any) -> nn.Module:
     return build(name, **(implied(name, source, source.translated()) | options))
 
 
-def load_source(model: nn.Module, source: Source, translation: Translation, name: str, strict: bool = True) -> Report:
+def load_source(
+    model: nn.Module,
+    source: Source,
+    translation: Translation,
+    name: str,
+    strict: bool = True,
+    fresh_classifier: bool = False,
+) -> Report:
     """Settle everything, then load: a net is never half loaded.
 
     Args:
         name: of the net, for messages.
+        strict: see `load_weights`, likewise `fresh_classifier`.
     """
     check_kind(model, source, name)
     translation = for_timm(model, translation)
     classifier = classifier_of(model)
     two_heads(source, translation)
-    fresh = fresh_reason(model, translation, classifier)
+    fresh = fresh_reason(model, translation, classifier) if fresh_classifier else ""
     before, traits = traits_of(model), source_traits(model, source, translation, fresh)
     terms = Terms(
         classifier,
@@ -123,7 +132,7 @@ def load_source(model: nn.Module, source: Source, translation: Translation, name
     )
     with hidden_layer(model, traits.get("pre_logits", 0)):
         fitted = fit(model, translation, terms, source.tensors)
-        check_state(model, fitted, source, translation, name, strict)
+        check_state(model, fitted, source, translation, name, strict)  # a failure here takes the hidden layer off again
     load_fitted(model, fitted.tensors)
     apply_traits(model, traits)
     report = Report(source.label, source.format.name, tuple(fitted.entries), notes(source, before, traits_of(model)))

@@ -6,7 +6,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from sightline.backbones import create_model
 from sightline.evaluate import ModelMeta, load_run, save_weights
+from sightline.runs import RunFolderError
 from sightline.train import train
 from sightline.train.teacher import Teacher, load_teacher
 from tests.train.tiny import CNN, RECIPE, TWO_HEADS, TinyNet, splits
@@ -42,6 +44,14 @@ def test_a_teacher_may_be_a_model_and_a_file(tmp_path):
     teacher = load_teacher(f"{CNN}:{tmp_path / 'w.safetensors'}", STUDENT)
     images = torch.rand(2, 3, 6, 5)
     torch.testing.assert_close(teacher(images), model.eval()(images))
+
+
+def test_a_file_with_another_classifier_is_no_teacher(tmp_path):
+    save_file(create_model("resnet_mini", num_classes=10).state_dict(), tmp_path / "w.safetensors")
+    with pytest.raises(
+        RunFolderError, match=r"do not fit resnet_mini with 3 classes: .*fc.weight: \(10, 256\) in the source"
+    ):
+        load_teacher(f"resnet_mini:{tmp_path / 'w.safetensors'}", STUDENT)
 
 
 def test_other_classes_are_refused(tmp_path):

@@ -108,7 +108,7 @@ def test_a_fresh_classifier_only_when_asked(caplog):
     state = theirs.state_dict()
     net = nets.ours(classes=3)
     head = net.head.weight.detach().clone()
-    report = load_weights(net, state)
+    report = load_weights(net, state, fresh_classifier=True)
     assert torch.equal(net.head.weight, head)
     assert [one.note for one in report.of("missing")] == ["begins anew: 3 classes were asked for, the source has 5"] * 2
     vit = sightline.create_model("vit_mini")
@@ -133,7 +133,7 @@ def test_a_source_without_classifier_says_so():
 
 def test_hidden_layer_goes_with_the_head():
     theirs = nets.torchvision_vit(representation_size=7)
-    report = load_weights(nets.ours(classes=3), theirs)
+    report = load_weights(nets.ours(classes=3), theirs, fresh_classifier=True)
     assert {one.theirs[0].rsplit(".", 1)[0] for one in report.of("dropped")} == {"heads.pre_logits", "heads.head"}
 
 
@@ -160,6 +160,7 @@ def test_mismatches_name_tensors_and_leave_the_net_alone():
     hidden = dict(nets.torchvision_vit(representation_size=7).state_dict()) | {"odd": torch.zeros(1)}
     assert "no place for odd" in mismatch(nets.ours(), hidden)
     assert "holds a Vision Transformer" in mismatch(Trunk(TRUNK, 5), state)
+    assert "ask for a fresh one: fresh_classifier=True" in mismatch(nets.ours(classes=3), state)
     assert "dist_token" in mismatch(nets.ours(nets.DISTILLED), state)
 
 
@@ -193,7 +194,7 @@ def test_what_fits_is_taken_when_not_strict():
 
 def test_report_prints_and_counts():
     net = nets.ours(classes=3, img_size=48)
-    report = load_weights(net, nets.timm_vit())
+    report = load_weights(net, nets.timm_vit(), fresh_classifier=True)
     assert report.summary == "VisionTransformer (timm ViT): 29 matched, 1 resized, 2 dropped, 2 missing"
     text = str(report)
     assert "resized  pos_embed (1, 37, 24): grid 4 x 4 to 6 x 6, bicubic_antialias" in text

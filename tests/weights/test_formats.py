@@ -109,7 +109,7 @@ def test_transformers_base_model_has_a_pooler():
     state = {name.removeprefix("vit."): t for name, t in state.items() if not name.startswith("classifier")}
     state |= {"pooler.dense.weight": torch.randn(24, 24), "pooler.dense.bias": torch.randn(24)}
     net = nets.ours(classes=3)
-    report = load_weights(net, state)
+    report = load_weights(net, state, fresh_classifier=True)
     assert [one.theirs for one in report.of("dropped")] == [("pooler.dense.weight",), ("pooler.dense.bias",)]
     assert [one.ours for one in report.of("missing")] == ["head.weight", "head.bias"]
     torch.testing.assert_close(net.forward_features(IMAGES), theirs.forward_features(IMAGES), rtol=1e-4, atol=1e-4)
