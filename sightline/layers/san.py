@@ -21,6 +21,7 @@ Legend: B batch, C in_channels, F out_channels, D rel_channels, G = F / share we
 import torch
 from torch import Tensor, nn
 
+from sightline.layers import san_fused as fused
 from sightline.layers.san_parts import (
     centres,
     channel_plan,
@@ -106,16 +107,25 @@ class PairwiseSelfAttention2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         query, key, value = transformed(x, self.query, self.key, self.value, self.geometry["stride"])
-        related = pairwise_relation(query, key, self.relation, **self.geometry)  # B, R, K*K, h, w
-        if self.position is not None:
-            offsets = self._positions(self.position, x.shape[2], x.shape[3]).to(related.dtype)
-            related = torch.cat([related, offsets.expand(x.shape[0], -1, -1, -1, -1)], dim=1)
-        logits = self.mapping(related.flatten(3)).unflatten(3, related.shape[3:])  # B, G, K*K, h, w
+        p = None if self.position is None else self.position(coordinates(x.shape[2], x.shape[3], self.position.weight))
+        if fused.pairwise_objection(self.mapping, query, self.relation, self.attend.options) is None:
+            logits = fused.pairwise_logits(
+                self.mapping, query, key, p, self.relation, self.relative, self.attend.options
+            )
+        else:
+            logits = self._logits(query, key, p)
         return self.attend(logits, value)
 
-    def _positions(self, linear: nn.Conv2d, height: int, width: int) -> Tensor:
+    def _logits(self, query: Tensor, key: Tensor, p: Tensor | None) -> Tensor:
+        """Gamma of the relation and of the positions p (1, 2, H, W): (B, G, K*K, h, w)."""
+        related = pairwise_relation(query, key, self.relation, **self.geometry)  # B, R, K*K, h, w
+        if p is not None:
+            offsets = self._offsets(p).to(related.dtype)
+            related = torch.cat([related, offsets.expand(query.shape[0], -1, -1, -1, -1)], dim=1)
+        return self.mapping(related.flatten(3)).unflatten(3, related.shape[3:])
+
+    def _offsets(self, p: Tensor) -> Tensor:
         """p_i - p_j, or p_j, of every tap (1, 2, K*K, h, w)."""
-        p = linear(coordinates(height, width, linear.weight))
         centre = centres(p, self.geometry["stride"])
         if self.relative:
             return pairwise_relation(centre, p, "subtraction", **self.geometry)
@@ -182,6 +192,9 @@ class PatchwiseSelfAttention2d(nn.Module):
         # every tap of a clique meets every other, so its queries are needed between the centres too
         stride = 1 if self.relation == "clique" else self.geometry["stride"]
         query, key, value = transformed(x, self.query, self.key, self.value, stride)
-        related = patchwise_relation(query, key, self.relation, **self.geometry)  # B, R, h, w
-        logits = self.mapping(related[:, self.repeated :]).unflatten(1, (self.groups, -1))  # B, G, K*K, h, w
-        return self.attend(logits, value)
+        if fused.patchwise_objection(self.mapping, query, self.relation, self.attend.options) is None:
+            weights = fused.patchwise_logits(self.mapping, None if self.repeated else query, key, self.attend.options)
+        else:
+            related = patchwise_relation(query, key, self.relation, **self.geometry)  # B, R, h, w
+            weights = self.mapping(related[:, self.repeated :])
+        return self.attend(weights.unflatten(1, (self.groups, -1)), value)  # B, G, K*K, h, w

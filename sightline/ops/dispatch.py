@@ -30,9 +30,9 @@ def choose(
     """
     wanted = _preferred if name == AUTO else name
     if wanted == AUTO:
-        exporting = torch.compiler.is_exporting() or torch.jit.is_tracing() or torch.onnx.is_in_onnx_export()
+        portable = exporting()
         for module in backends.values():
-            if exporting and getattr(module, "OPERATOR", False):
+            if portable and getattr(module, "OPERATOR", False):
                 continue
             if module.objection(*operands, **options) is None:
                 return module.run
@@ -43,6 +43,18 @@ def choose(
     if objection is not None:
         raise NotImplementedError(f"backend {wanted!r} of {op}: {objection}")
     return backends[wanted].run
+
+
+def kernels_allowed(backend: str) -> bool:
+    """Whether a caller that named `backend` leaves a compiled kernel to us: it or the context says "auto" or "cpu", and nothing is
+    being exported (see above)."""
+    wanted = _preferred if backend == AUTO else backend
+    return wanted == "cpu" or (wanted == AUTO and not exporting())
+
+
+def exporting() -> bool:
+    """Whether a program is being written that must run where sightline is not installed."""
+    return torch.compiler.is_exporting() or torch.jit.is_tracing() or torch.onnx.is_in_onnx_export()
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """How a compiled kernel becomes a torch operator: eager, autograd, compile, export, FLOP counter."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor
@@ -30,6 +30,10 @@ def _transformed() -> bool:
     return forward_ad._current_level >= 0 or torch._C._functorch.peek_interpreter_stack() is not None
 
 
+@overload
+def table(tensor: Tensor) -> Tensor: ...
+@overload
+def table(tensor: None) -> None: ...
 def table(tensor: Tensor | None) -> Tensor | None:
     """A small tensor as kernels read it by address: contiguous float32."""
     return None if tensor is None else tensor.detach().to(torch.float32).contiguous()
@@ -65,9 +69,9 @@ def register(
         definition: the reference on the operands: it gives derivatives of the gradient.
     """
     tensors = schema.count("Tensor")
-    _define(name, schema + " -> Tensor", forward, empty)
+    define(name, schema + " -> Tensor", forward, empty)
     inner = schema.removeprefix("(")
-    gradient = _define(
+    gradient = define(
         name + "_backward",
         f"(bool[] needed, Tensor grad, {inner} -> Tensor[]",
         lambda needed, *rest: _some(backward(needed, *rest)),
@@ -96,7 +100,8 @@ def register(
     torch.library.register_autograd(f"sightline::{name}", differentiate, setup_context=remember, lib=_library)
 
 
-def _define(name: str, schema: str, run: Callable[..., Any], fake: Callable[..., Any]) -> Any:
+def define(name: str, schema: str, run: Callable[..., Any], fake: Callable[..., Any]) -> Any:
+    """Define `torch.ops.sightline.<name>` on the CPU without a derivative, and what a compiler takes its output to look like."""
     _library.define(name + schema)
     _library.impl(name, run, "CPU")
     torch.library.register_fake(f"sightline::{name}", fake, lib=_library)
