@@ -96,11 +96,10 @@ def patchwise_logits(mapping: nn.Sequential, query: Tensor | None, key: Tensor, 
         windows = Norm(both.gain[own:], both.offset[own:], both.moments[:, own:], both.eps, both.batch)
         hidden = window_mapping(around, windows, weight[:, own:], kernel_size=K)  # B, G, H, W
         if query is not None:
-            mean, variance = (None, None) if both.batch else both.moments[:, :own]
-            centre = F.batch_norm(
-                query.float(), mean, variance, both.gain[:own], both.offset[:own], both.batch, eps=both.eps
-            )
-            hidden = hidden + (weight[:, :own] @ centre.relu().flatten(2)).view_as(hidden)
+            gain, offset, found = (one.float() for one in (both.gain[:own], both.offset[:own], both.moments[:, :own]))
+            mean, variance = (None, None) if both.batch else found
+            centre = F.batch_norm(query.float(), mean, variance, gain, offset, both.batch, eps=both.eps).relu()
+            hidden = hidden + (weight[:, :own].float() @ centre.flatten(2)).view_as(hidden)
     return mapping[3:](hidden.to(key.dtype))
 
 
