@@ -122,7 +122,8 @@ def adopt(model: nn.Module, source: Source) -> None:
     stated: dict[str, Any] = {}
     if eye is not None:
         stated = {"mean": eye.mean, "std": eye.std, "crop_pct": eye.crop, "crop_mode": eye.crop_mode}
-        stated |= {"interpolation": eye.interpolation, "input_size": (len(eye.mean), *eye.image_size)}
+        size: Any = getattr(model, "img_size", None) or eye.image_size
+        stated |= {"interpolation": eye.interpolation, "input_size": (len(eye.mean), *size)}
     if classes is not None and len(classes) == getattr(model, "num_classes", None):
         stated["label_names"] = classes
     model.pretrained_cfg = cfg | stated  # type: ignore[assignment]

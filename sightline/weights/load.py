@@ -50,7 +50,7 @@ def create_model(name: str, weights: Origin | None = None, **options: Any) -> nn
         WeightsError: the weights can not be found, read or recognised, or do not fit; the message names tensors and a remedy.
     """
     if weights is None:
-        return build(name, **options)
+        return _recorded(build(name, **options), options)
     if options.get("features_only"):
         raise ValueError(
             "features_only with weights: create the whole net with them, then features from its state_dict()"
@@ -99,7 +99,15 @@ def create_from(source: Source, name: str, **options: Any) -> nn.Module:
 
 def build_for(source: Source, name: str, **options: Any) -> nn.Module:
     """The net with random weights, as the options and, for the rest, the source imply."""
-    return build(name, **(implied(name, source, source.translated()) | options))
+    options = implied(name, source, source.translated()) | options
+    return _recorded(build(name, **options), options)
+
+
+def _recorded(model: nn.Module, options: dict[str, Any]) -> nn.Module:
+    """Keep what a net was made with, where `describe` looks; newer versions of timm do so themselves."""
+    if not hasattr(model, "_model_args"):
+        model._model_args = options  # type: ignore[assignment]
+    return model
 
 
 def load_source(

@@ -80,6 +80,13 @@ def test_traits_and_a_hidden_layer_survive(tmp_path):
     assert sightline.from_pretrained(tmp_path, num_classes=7)(images).shape == (2, 7)
 
 
+def test_preprocessing_follows_the_size_that_was_asked_for(tmp_path):
+    sightline.save_pretrained(vit(), tmp_path)
+    model = sightline.create_model("vit_mini", weights=tmp_path, img_size=(48, 40))
+    assert model.pretrained_cfg["input_size"] == (3, 48, 40)
+    assert meta_of(model).image_size == (48, 40)
+
+
 def test_options_of_the_net_survive(tmp_path):
     model = nets.shaken(sightline.create_model("vit_mini", img_size=32, num_classes=3, global_pool="avg"))
     sightline.save_pretrained(model, tmp_path)
