@@ -52,7 +52,12 @@ def count(model: nn.Module, image_size: Sequence[int], in_chans: int = 3) -> Mod
 
     Normalisation, activations, pooling and softmax are not counted, as in the papers. The model itself is left alone.
     """
-    shadow = copy.deepcopy(model).to("meta").eval()
+    return count_spent(copy.deepcopy(model).to("meta"), image_size, in_chans)
+
+
+def count_spent(model: nn.Module, image_size: Sequence[int], in_chans: int = 3) -> ModelCost:
+    """`count` for a model on the meta device that was made only to be counted: it can not be used afterwards."""
+    model.eval()
     counter = FlopCounterMode(display=False)
     calls, inside, started = [], [0], [0]
 
@@ -63,8 +68,8 @@ def count(model: nn.Module, image_size: Sequence[int], in_chans: int = 3) -> Mod
         inside[0] += counter.get_total_flops() - started[0]
         calls.append(OpCall(names[tap], tap.op.name, tap.cost(*operands, grid=options.get("grid"))))
 
-    names = {module: name.removesuffix(".attend") for name, module in shadow.named_modules() if isinstance(module, Tap)}
-    for module in shadow.modules():
+    names = {module: name.removesuffix(".attend") for name, module in model.named_modules() if isinstance(module, Tap)}
+    for module in model.modules():
         if type(module) in FREE:
             module.forward = _unchanged
     for tap in names:
@@ -73,7 +78,7 @@ def count(model: nn.Module, image_size: Sequence[int], in_chans: int = 3) -> Mod
         tap.register_forward_hook(leave, with_kwargs=True)
     height, width = image_size
     with counter, torch.no_grad():
-        shadow(torch.empty(1, in_chans, height, width, device="meta"))
+        model(torch.empty(1, in_chans, height, width, device="meta"))
     outside = (counter.get_total_flops() - inside[0]) // 2
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return ModelCost(parameters, outside + sum(one.cost.macs for one in calls), (height, width), tuple(calls))
