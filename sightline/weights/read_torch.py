@@ -1,7 +1,8 @@
 """Read what torch.save wrote, with `weights_only=True`: the pickle may name tensors and containers, nothing that runs.
 
 Training scripts nest the weights ("model" in DeiT's files, "state_dict" in SAN's and timm's) and add a prefix ("module." from
-DataParallel); both are taken off here. Options of a script (argparse.Namespace, plain data) are let through and not looked at.
+DataParallel); both are taken off here. Options and scores of a script (argparse.Namespace, numbers of numpy) are let through and
+not looked at; neither can run code.
 """
 
 import argparse
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZipFile, is_zipfile
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +22,13 @@ from sightline.weights.sizes import check_size
 
 LEGACY = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # how pickles begin
 NESTS = ("state_dict", "model", "model_state_dict", "module", "net", "weights")
+_SCALAR: Any = np.float64(0).__reduce__()[0]  # what numbers of numpy are pickled by; its module has been renamed
+HARMLESS: list[Any] = [
+    argparse.Namespace,
+    np.dtype,
+    *((_SCALAR, f"numpy.{module}.multiarray.scalar") for module in ("core", "_core")),
+    *{type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "?")},
+]
 PREFIXES = ("module.", "_orig_mod.", "model.")
 
 
@@ -47,8 +56,10 @@ def without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _load(file: Path) -> Any:
+    known = torch.serialization.get_safe_globals()  # the user's own list, which must be the same afterwards
+    added = [one for one in HARMLESS if one not in known]
     try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
+        with warnings.catch_warnings(), torch.serialization.safe_globals(added):
             warnings.simplefilter("ignore")  # about the protocol of the pickle; what can not be read raises
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

@@ -321,7 +321,7 @@ def test_options_of_a_script_are_no_obstacle(tmp_path):
     import argparse
 
     theirs = nets.timm_vit()
-    file = {"model": theirs.state_dict(), "args": argparse.Namespace(lr=5e-4, data="somewhere"), "epoch": 3}
+    file = {"model": theirs.state_dict(), "args": argparse.Namespace(lr=5e-4, data="somewhere"), "best": np.float64(3)}
     torch.save(file, tmp_path / "training.pth")
     report = load_weights(nets.ours(), tmp_path / "training.pth")
     assert len(report.of("matched")) == 32
