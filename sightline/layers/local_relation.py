@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sightline.layers.projection import project
 from sightline.ops.local_relation import LOCAL_RELATION
 from sightline.ops.support import Window
 from sightline.ops.tap import Tap
@@ -105,10 +106,13 @@ class LocalRelation2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         step = self.stride
-        query = self.query(x[:, :, ::step, ::step] if step > 1 else x)
+        if step > 1:
+            query, key = self.query(x[:, :, ::step, ::step]), self.key(x)
+        else:
+            query, key = project(x, (self.query, self.key))
         value = F.pad(x, (0, 0, 0, 0, 0, self.lacking)) if self.lacking else x  # B, G*m, H, W
         prior = None if self.geometry is None else self.geometry()
-        y = self.attend(query, self.key(x), value, prior)
+        y = self.attend(query, key, value, prior)
         return self.out(y[:, : x.shape[1]] if self.lacking else y)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sightline.layers.projection import project
 from sightline.ops.window import check_window
 
 TRANSFORMS = ("distinct", "query=key", "query=key=value")
@@ -53,6 +54,9 @@ def transformed(
     x: Tensor, query: nn.Module, key: nn.Module | None, value: nn.Module | None, stride: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Queries at the centres, keys and values everywhere; a missing map is the one before it."""
+    if key is not None and value is not None and stride == 1:
+        queries, keys, values = project(x, (query, key, value))
+        return queries, keys, values
     if key is not None:
         queries, keys = query(centres(x, stride)), key(x)
     else:
