@@ -123,7 +123,7 @@ def test_what_timm_reads_of_a_net(name):
     assert all(0 < one < 1 for one in (*data["mean"], *data["std"], 1 - data["crop_pct"] / 2))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", DISTINCT)
 @pytest.mark.parametrize("coarse", [False, True])
 def test_layer_decay_knows_every_parameter(name, coarse):
     net = shrunken(name)
