@@ -96,7 +96,8 @@ class AttentionAugmentedConv2d(nn.Module):
         rows = None if self.relative_rows is None else table_for(self.relative_rows, grid[0])
         cols = None if self.relative_cols is None else table_for(self.relative_cols, grid[1])
         y = self.attend(query, key, value, rows, cols, grid=grid)  # B, N, h*w, E
-        y = self.project(y.transpose(2, 3).flatten(1, 2).unflatten(2, grid))  # B, N*E, h, w
+        pixels = y.transpose(1, 2).flatten(2)  # B, h*w, N*E
+        y = self.project(pixels.transpose(1, 2).unflatten(2, grid))  # B, N*E, h, w in channels_last
         if not self.pool_attention:
             return y
         step = self.qkv.stride

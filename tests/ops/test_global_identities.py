@@ -79,15 +79,16 @@ def _plain(query, key, value, rows, cols, grid):
     return logits.softmax(-1) @ value
 
 
-@pytest.mark.parametrize("relative", [True, False])
-def test_no_map_of_all_pairs_appears(relative):
-    """Forward and backward, also where value and key differ in depth; the reference makes one, and the watch sees it."""
+@pytest.mark.parametrize(("relative", "width"), [(True, 2), (False, 2), (False, 5)])
+def test_no_map_of_all_pairs_appears(relative, width):
+    """Forward and backward, for operands laid out as split maps are; the reference makes one, and the watch sees it."""
     grid = (31, 29)
-    x = operands(grid, 5, 2, heads=1, batch=1, dtype=torch.float32)[: 5 if relative else 3]
+    x = operands(grid, 5, width, heads=1, batch=1, dtype=torch.float32)[: 5 if relative else 3]
     seen = {}
     for backend in ("sdpa", "reference"):
         with Largest() as largest:
-            global_attention(*x, grid=grid, backend=backend).square().sum().backward()
+            split = [one.mT.contiguous().mT if one.ndim == 4 else one for one in x]
+            global_attention(*split, grid=grid, backend=backend).square().sum().backward()
         seen[backend] = largest.numbers
     assert seen["reference"] == (31 * 29) ** 2
     assert seen["sdpa"] <= 31 * 29 * (5 + 31 + 29)

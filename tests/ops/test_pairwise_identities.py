@@ -155,6 +155,10 @@ def test_strides_and_formats(similarity):
     last = [t if t is None or t.ndim < 4 else t.contiguous(memory_format=torch.channels_last) for t in x]
     check(last, similarity)
     check([t if t is None or t.ndim < 4 else t[:, :, ::2, ::3] for t in x], similarity)
+    for backend in (FAST[similarity], "reference"):
+        y = pairwise_attention(*last, similarity=similarity, backend=backend)
+        assert y.is_contiguous(memory_format=torch.channels_last)
+        assert pairwise_attention(*x, similarity=similarity, backend=backend).is_contiguous()
 
 
 @pytest.mark.parametrize("similarity", FAST)

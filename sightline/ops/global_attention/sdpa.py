@@ -38,6 +38,7 @@ def run(query, key, value, relative_rows, relative_cols, *, grid, scale) -> Tens
             q, k = _with_places(q, k, relative_rows, relative_cols, grid)
         if q.shape[3] != v.shape[3]:  # the fused kernels want one depth; zeros change no product
             q, k, v = _one_depth(q, k, v)
+        q, k, v = (one if one.stride(3) == 1 else one.contiguous() for one in (q, k, v))  # and channels side by side
         return F.scaled_dot_product_attention(q, k, v, scale=scale)[..., : value.shape[3]]
 
 

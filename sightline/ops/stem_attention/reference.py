@@ -40,14 +40,24 @@ def _attend_windows(q, k, v, p, rows, cols, kernel_size, heads, border) -> Tenso
 
 def _attend_blocks(q, k, v, p, rows, cols, kernel_size, heads, border) -> Tensor:
     attention = _softmax_blocks(q, k, rows, cols, kernel_size, heads, border)  # B, N, L, S, T
-    mixed = _mix(_to_blocks(v, kernel_size), p[:, None, None, :])  # B, N*E, L, T
+    mixed = _to_blocks(_mix(v, _tiled(p, kernel_size, *v.shape[2:])), kernel_size)  # B, N*E, L, T
     y = torch.einsum("bnlst,bnelt->bnels", attention, mixed.unflatten(1, (heads, -1)))
     return _from_blocks(y.flatten(1, 2), kernel_size, *q.shape[2:])
 
 
+def _tiled(p: Tensor, side: int, height: int, width: int) -> Tensor:
+    """Shares (M, K*K) by the pixel that is read: (M, 1, H, W). All queries of a block read a pixel at the same place."""
+    tiled = p.unflatten(1, (side, side)).repeat(1, -(-height // side), -(-width // side))
+    return tiled[:, None, :height, :width]
+
+
 def _mix(value: Tensor, share: Tensor) -> Tensor:
-    """Sum the M outermost channel groups of value, each times its share."""
-    return (value.unflatten(1, (len(share), -1)) * share).sum(1)
+    """Sum the M outermost channel groups of value, each times its share; all at once would be a copy of value."""
+    first, *others = value.unflatten(1, (len(share), -1)).unbind(1)
+    total = first * share[0]
+    for group, part in zip(others, share[1:], strict=True):
+        total = torch.addcmul(total, group, part)
+    return total
 
 
 def _softmax_blocks(q, k, rows, cols, kernel_size, heads, border) -> Tensor:
