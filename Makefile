@@ -9,7 +9,7 @@ KERNELS := $(wildcard sightline/ops/*/*.cpp sightline/ops/*/*.h)
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -O1 -g
 
 .DEFAULT_GOAL := help
-.PHONY: help install kernels sanitize demo test golden catalogue check format lock clean
+.PHONY: help install kernels sanitize demo test bench golden catalogue check format lock clean
 
 help:  ## List the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -38,6 +38,10 @@ demo: $(STAMP)  ## The main job: train ten small nets on the embedded digits, wr
 
 test: $(STAMP)  ## Run the tests (under 6 minutes on two cores)
 	@$(BIN)/python -m pytest
+
+bench: $(STAMP)  ## Time operators, layers and nets (under 15 minutes) and write docs/performance.md
+	@$(BIN)/sightline bench all --out build/bench.json > /dev/null
+	@$(BIN)/python benchmarks/page.py build
 
 golden: $(STAMP)  ## Compare with all golden numbers and write docs/golden.md
 	@mkdir -p build && rm -f build/golden.jsonl

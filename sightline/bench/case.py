@@ -50,6 +50,7 @@ class Prepared:
         exact: the answer's definition; given float64 operands of one image.
         contenders: who competes.
         macs: multiply-adds of the answer in closed form.
+        moved: bytes of operands and answer, each read or written once, in closed form; 0 where nobody counts them.
         pick: part of the answer that `exact` gives; gradients are compared only where it gives all (None).
     """
 
@@ -59,6 +60,7 @@ class Prepared:
     contenders: Sequence[Contender]
     macs: int
     pick: Callable[[Tensor], Tensor] | None = None
+    moved: int = 0
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ def measure(case: Case, settings: Settings) -> dict[str, Any]:
         "about": case.about,
         "batch": case.batch,
         "macs": prepared.macs,
+        "bytes_moved": prepared.moved,
         "contenders": list(records.values()),
     }
 

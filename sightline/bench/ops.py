@@ -14,6 +14,7 @@ from sightline.bench import masked, unfold
 from sightline.bench.case import BASELINE, OURS, REFERENCE, Case, Contender, Prepared
 from sightline.bench.gate import refusing
 from sightline.ops.dispatch import choose
+from sightline.ops.tap import Cost
 
 STAGES = ((56, 64), (28, 128), (14, 256), (7, 512))  # pixels a side and channels of ResNet-50's 3 x 3 convolutions
 SAN_STAGES = ((112, 16, 3), (56, 64, 7), (28, 128, 7), (14, 256, 7), (7, 512, 7))  # pixels, channels, window of SAN's
@@ -79,9 +80,9 @@ def convolution(side: int, channels: int, device: str, batch: int = BATCH, kerne
     return found
 
 
-def macs(op: str, operands: Sequence[Tensor | None], options: Mapping[str, Any]) -> int:
-    """Multiply-adds in closed form."""
-    return getattr(import_module(f"sightline.ops.{op}"), op.upper()).cost(*operands, **options).macs
+def cost(op: str, operands: Sequence[Tensor | None], options: Mapping[str, Any]) -> Cost:
+    """The op's closed form."""
+    return getattr(import_module(f"sightline.ops.{op}"), op.upper()).cost(*operands, **options)
 
 
 def prepared(
@@ -94,7 +95,8 @@ def prepared(
 ) -> Prepared:
     """An op's case: ours, then the others."""
     contenders = [*ours(op, operands, options, needs), *others]
-    return Prepared(operands, batched, exactly(op, options), contenders, macs(op, operands, options))
+    known = cost(op, operands, options)
+    return Prepared(operands, batched, exactly(op, options), contenders, known.macs, moved=known.bytes_moved)
 
 
 def flex_or_why(run: Callable[..., Tensor], device: str) -> Contender:
@@ -201,7 +203,7 @@ def _sampled(made: Prepared, options: Mapping[str, Any], positions: int) -> Prep
     def pick(answer: Tensor) -> Tensor:
         return answer.flatten(2)[:, :, queries.to(answer.device)]
 
-    return Prepared(made.operands, made.batched, exact, made.contenders, made.macs, pick)
+    return Prepared(made.operands, made.batched, exact, made.contenders, made.macs, pick, made.moved)
 
 
 def _augmented(side: int, key_depth: int, value_depth: int) -> Case:

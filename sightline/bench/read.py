@@ -46,6 +46,15 @@ def memory_ratio(one: Record | None, other: Record | None, direction: str) -> fl
     return mine / theirs if mine is not None and theirs else None
 
 
+def limit(case: Record) -> float | None:
+    """Seconds below which no kernel gets on this machine: its multiply-adds at the peak of matrix products, or its bytes at the
+    bandwidth of a copy, whichever takes longer. None where the closed form does not tell."""
+    if not case["macs"] or not case.get("bytes_moved"):
+        return None
+    machine = case["machine"]
+    return max(2 * case["macs"] / machine["matmul_gflops"], case["bytes_moved"] / machine["copy_gbytes"]) / 1e9
+
+
 def gflops(case: Record, contender: Record, direction: str = "forward") -> float | None:
     """Useful billions of operations a second (a multiply-add counting two), by the closed form of the case."""
     found = seconds(contender, direction)

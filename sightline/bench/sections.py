@@ -53,8 +53,19 @@ def case_names(section: str, settings: Settings) -> list[str]:
     return [case.name for case in _chosen(section, settings)]
 
 
-def run(section: str, settings: Settings, report: Callable[[Progress], None] = lambda _: None) -> dict[str, Any]:
-    """Measure a section: schema, section, settings, environment (hardware, versions, commit), machine, cases.
+def run(
+    section: str,
+    settings: Settings,
+    report: Callable[[Progress], None] = lambda _: None,
+    keep: Callable[[dict[str, Any]], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Measure a section: schema, section, settings, environment (hardware, versions, commit), and the cases, each with the machine.
+
+    Args:
+        section: a key of SECTIONS.
+        settings: how.
+        report: told what begins.
+        keep: given all that is measured so far after every case, so that an interrupt loses one case.
 
     Raises:
         ValueError: no such section, or nothing matches `settings.only`.
@@ -63,28 +74,29 @@ def run(section: str, settings: Settings, report: Callable[[Progress], None] = l
     report(Progress(0, len(cases), "peaks of the machine"))
     surroundings = environment(settings.device)
     machine = peaks(settings.device).as_dict()
-    found = []
-    for index, case in enumerate(cases):
-        report(Progress(index, len(cases), case.name))
-        found.append({"section": section, **SECTIONS[section].measure(case, settings), "machine": machine})
-        if settings.device.startswith("cuda"):
-            torch.cuda.empty_cache()
-    report(Progress(len(cases), len(cases), ""))
-    return {
+    measured = {
         "schema": SCHEMA,
         "section": section,
         "settings": settings.as_dict(),
         "environment": surroundings,
-        "cases": found,
+        "cases": [],
     }
+    for index, case in enumerate(cases):
+        report(Progress(index, len(cases), case.name))
+        measured["cases"].append({**SECTIONS[section].measure(case, settings), "machine": machine})
+        keep(measured)
+        if settings.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+    report(Progress(len(cases), len(cases), ""))
+    return measured
 
 
 def _chosen(section: str, settings: Settings) -> list[Any]:
     if section not in SECTIONS:
         raise ValueError(f"there is no section {section!r}; there are: {', '.join(SECTIONS)}")
     cases = [case for case in SECTIONS[section].cases() if case.quick or not settings.quick]
-    chosen = [case for case in cases if fnmatch(case.name, settings.only)]
-    if not chosen:
+    chosen = [case for case in cases if fnmatch(case.name, settings.only) and case.name not in settings.skip]
+    if not chosen and not settings.skip:
         raise ValueError(
             f"no case of {section} matches {settings.only!r}; there are: {', '.join(c.name for c in cases)}"
         )

@@ -16,15 +16,17 @@ class Settings:
         memory: measure peak memory too.
         quick: fewer and smaller cases.
         only: glob over the names of cases.
+        skip: names of cases that are left out.
     """
 
     device: str = "cpu"
     rounds: int = 9
-    seconds: float = 10.0
+    seconds: float = 6.0
     sample_seconds: float = 0.03
     memory: bool = True
     quick: bool = False
     only: str = "*"
+    skip: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.rounds < 1 or self.seconds <= 0:

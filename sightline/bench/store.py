@@ -53,6 +53,11 @@ def merge(path: Path, measured: dict[str, Any]) -> dict[str, Any]:
     return {**measured, "cases": [now.get(name, older.get(name)) for name in names]}
 
 
+def measured_at(path: Path, commit: str | None) -> tuple[str, ...]:
+    """Names of the cases that a file has from a commit."""
+    return tuple(case["name"] for case in read(path)["cases"] if commit is not None and case.get("commit") == commit)
+
+
 def write(path: Path, content: dict[str, Any]) -> None:
     """Write it whole."""
     atomic_write(path, json.dumps(content, indent=1, allow_nan=False) + "\n")

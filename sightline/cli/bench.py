@@ -23,7 +23,7 @@ def bench(
     only: Annotated[str, typer.Option(help="Glob over the names of cases.")] = "*",
     quick: Annotated[bool, typer.Option("--quick", help="Few and small cases, a minute or two.")] = False,
     rounds: Annotated[int, typer.Option(min=1, help="Samples of every contender.")] = 9,
-    seconds: Annotated[float, typer.Option(help="Of a case in one direction, after which no round begins.")] = 10.0,
+    seconds: Annotated[float, typer.Option(help="Of a case in one direction, after which no round begins.")] = 6.0,
     memory: Annotated[bool, typer.Option(help="Measure peak memory too.")] = True,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     threads: Annotated[
@@ -32,6 +32,9 @@ def bench(
     out: Annotated[
         Path | None, typer.Option(help="A JSON file for all samples; cases it has already are renewed.")
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Leave out cases that the file has from this commit.")
+    ] = False,
     output: Annotated[Format, typer.Option("--format", help="table, json or csv.")] = Format.TABLE,
 ) -> None:
     """Time operators, layers and nets against what they replace, every answer checked first.
@@ -41,20 +44,27 @@ def bench(
     gives a wrong answer gets no time, but stays in the table. "of baseline" is time over that of the fastest baseline, round by
     round.
     """
-    from sightline.bench import SECTIONS, Settings, run
-    from sightline.bench.store import merge, write
+    from sightline.bench import SECTIONS, Settings
 
     if section != ALL and section not in SECTIONS:
         raise ValueError(f"there is no section {section!r}; there are: {', '.join(SECTIONS)}, {ALL}")
     _prepare(device, threads)
     settings = Settings(device, rounds, seconds, memory=memory, quick=quick, only=only)
     for name in _sections(section, settings):
-        measured = _shown(name, settings, run)
-        _print(measured, output)
-        if out is not None:
-            path = out if section != ALL else out.with_name(f"{out.stem}_{name}{out.suffix or '.json'}")
-            write(path, merge(path, measured))
-            typer.echo(f"wrote {path}", err=True)
+        path = out if out is None or section != ALL else out.with_name(f"{out.stem}_{name}{out.suffix or '.json'}")
+        _print(_shown(name, _remaining(settings, path, resume), path), output)
+
+
+def _remaining(settings: "Settings", path: Path | None, resume: bool) -> "Settings":
+    """Without the cases that the file has from this commit, when asked to resume."""
+    from dataclasses import replace
+
+    from sightline.bench.store import measured_at
+    from sightline.runs import environment
+
+    if not resume or path is None or not path.exists():
+        return settings
+    return replace(settings, skip=measured_at(path, environment(settings.device)["commit"]))
 
 
 def _prepare(device: str, threads: int | None) -> None:
@@ -84,12 +94,21 @@ def _sections(section: str, settings: "Settings") -> list[str]:
     return found
 
 
-def _shown(section: str, settings: "Settings", run: Any) -> dict[str, Any]:
-    """Run a section under a progress display with the time left."""
+def _shown(section: str, settings: "Settings", path: Path | None) -> dict[str, Any]:
+    """Run a section under a progress display with the time left; the file is written after every case."""
+    from sightline.bench import run
+    from sightline.bench.store import merge, write
     from sightline.cli.progress import counting
 
+    def keep(measured: dict[str, Any]) -> None:
+        if path is not None:
+            write(path, merge(path, measured))
+
     with counting(section) as step:
-        return run(section, settings, lambda progress: step(progress.done, progress.total, progress.name))
+        measured = run(section, settings, lambda progress: step(progress.done, progress.total, progress.name), keep)
+    if path is not None:
+        typer.echo(f"wrote {path}", err=True)
+    return measured
 
 
 def _print(measured: dict[str, Any], output: Format) -> None:
@@ -101,7 +120,7 @@ def _print(measured: dict[str, Any], output: Format) -> None:
         print(json.dumps(measured, indent=1))
         return
     rows = table.section_rows(measured)
-    if output is Format.TABLE:
+    if output is Format.TABLE and rows:
         print(table.headline(measured))
         rows = [{key: value for key, value in row.items() if any(other[key] for other in rows)} for row in rows]
     show(rows, output, right=[key for key in (rows[0] if rows else []) if key not in ("case", "contender", "note")])

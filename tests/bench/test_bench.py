@@ -102,7 +102,10 @@ def test_the_command(small, tmp_path):
     assert "[1/1] ops: squares" in answer.stderr
     assert "by multiplication" in answer.stdout
     assert read(tmp_path / "ops.json")["settings"]["rounds"] == 3
-    assert json.loads(command("bench", "ops", *options, "--format", "json").stdout)["section"] == "ops"
+    again = command("bench", "ops", *options, "--out", tmp_path / "ops.json", "--resume", "--format", "json")
+    assert again.returncode == 0, again.stderr
+    commit = read(tmp_path / "ops.json")["environment"]["commit"]
+    assert len(json.loads(again.stdout)["cases"]) == (1 if commit is None else 0)
     assert "there is no section" in command("bench", "opps").stderr
     if not torch.cuda.is_available():
         assert "sees no GPU" in command("bench", "ops", "--device", "cuda").stderr
