@@ -110,25 +110,26 @@ def _unfold(results: Results) -> Iterator[Bar]:
             yield Bar(f"peak memory of `{op}` over unfold's, {direction}", 0.1, True, found)
 
 
+def _net(results: Results, word: str, name: str) -> tuple[Record | None, Record | None]:
+    """A net in inference or training, and the baseline it was timed beside."""
+    direction = BOTH if word == "training" else FORWARD
+    for measured in results.get("nets", {}).get("cases", []):
+        if measured["name"].startswith(word) and (net := named(measured, name)) is not None:
+            return net, baseline(measured, direction)
+    return None, None
+
+
 def _nets(results: Results) -> Iterator[Bar]:
     words = {"inference": FORWARD, "training": BOTH}
     for name in ("sasa_resnet50", "lrnet50"):
-        found = {}
-        for word, direction in words.items():
-            measured = case(results, "nets", word)
-            both = (None, None) if measured is None else (baseline(measured, direction), named(measured, name))
-            compared = ratio(*both, direction)
-            found[word] = None if compared is None else compared.median
-        yield Bar(f"images a second of `{name}` over `conv_resnet50`'s", 1.0, False, found)
+        pairs = {word: _net(results, word, name) for word in words}
+        found = {word: ratio(base, net, words[word]) for word, (net, base) in pairs.items()}
+        medians = {word: None if one is None else one.median for word, one in found.items()}
+        yield Bar(f"images a second of `{name}` over `conv_resnet50`'s", 1.0, False, medians)
     for name in ("san10_pairwise", "san10_patchwise"):
-        found = {}
-        for word, direction in words.items():
-            measured = case(results, "nets", word)
-            net = None if measured is None else named(measured, name)
-            found[word] = (
-                None if net is None or measured is None else per_mac(net, baseline(measured, direction), direction)
-            )
-        yield Bar(f"time of a multiply-add in `{name}` over `conv_resnet50`'s", 2.0, True, found)
+        pairs = {word: _net(results, word, name) for word in words}
+        slower = {word: net and per_mac(net, base, words[word]) for word, (net, base) in pairs.items()}
+        yield Bar(f"time of a multiply-add in `{name}` over `conv_resnet50`'s", 2.0, True, slower)
 
 
 def _criss_cross(results: Results) -> Iterator[Bar]:
