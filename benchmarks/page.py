@@ -104,7 +104,7 @@ def _where(measured: Mapping[str, Any]) -> str:
     return (
         f"{environment['cpu']}, {environment['threads']} threads, torch {environment['torch']}, float32, "
         f"{environment['date'][:10]}, commit {', '.join(commits)}. Peaks measured in the same runs: "
-        f"{_range(flops)} GFLOP/s in matrix products, {_range(copies)} GB/s in copies."
+        f"{_range(flops)} GFLOP/s in matrix products, {_range(copies)} GB/s in copies. {measured.get('remark', '')}".rstrip()
     )
 
 
