@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 UV     := 0.13.9
 KERNELS := $(wildcard sightline/ops/*/*.cpp sightline/ops/*/*.h)
 
-SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -O1 -g
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -O1 -g -DSIGHTLINE_POISON
 
 .DEFAULT_GOAL := help
 .PHONY: help install kernels sanitize demo test bench golden catalogue check format lock clean

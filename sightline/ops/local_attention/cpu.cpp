@@ -70,18 +70,29 @@ struct Head {
         rows(a.table(a.rows, a.part, n)), cols(a.table(a.cols, a.D - a.part, n)), plane(band.plane), q_plane(query_plane),
         q_row(query_row) {}
 
-  // q[d] . table[d, i] for all K offsets i of one axis
+  // sums[i] += q[d] . table[d, i] for all K offsets i of one axis
   void add_relative(const float* q, const float* table, int64_t channels, Vec* sums) const {
-    for (int64_t d = 0; d < channels; ++d) {
-      const Vec one = load(q + d * q_plane);
-      for (int64_t i = 0; i < a.K; ++i) sums[i] += one * table[d * a.K + i];
+    in_pieces(a.K, [&](auto number, int64_t i) { add_some_relative(number, q, table + i, channels, sums + i); });
+  }
+  template <int J>
+  SIGHTLINE_INLINE void add_some_relative(Number<J>, const float* q, const float* table, int64_t channels, Vec* sums) const {
+    Vec sum[J];
+#pragma GCC unroll 8
+    for (int i = 0; i < J; ++i) sum[i] = sums[i];
+    for (int64_t d = 0; d < channels; ++d, q += q_plane, table += a.K) {
+      const Vec one = load(q);
+#pragma GCC unroll 8
+      for (int i = 0; i < J; ++i) sum[i] += one * table[i];
     }
+#pragma GCC unroll 8
+    for (int i = 0; i < J; ++i) sums[i] = sum[i];
   }
 
   // What the row and the column of a tap add to its logit: `halves` is 2 * K vectors for every row of the group.
   void halve(const float* q, int64_t p, Vec* halves) const {
+    const float* cols_bias = bias.cols + p % bias.pitch;
     for (int64_t g = 0; g < G; ++g, halves += 2 * a.K, q += q_row) {
-      for (int64_t i = 0; i < a.K; ++i) halves[i] = bias.row(i, p, g), halves[a.K + i] = bias.col(i, p);
+      for (int64_t i = 0; i < a.K; ++i) halves[i] = bias.row(i, p, g), halves[a.K + i] = load(cols_bias + i * bias.col_step);
       if (a.tables == 0) continue;
       add_relative(q, rows, a.part, halves);
       add_relative(q + a.part * q_plane, cols, a.D - a.part, halves + a.K);
@@ -183,9 +194,12 @@ struct Backward {
     head.dot(dy() + at, a.E, head.v + p, nullptr, grad);
     for (int64_t g = 0; g < G; ++g, weight += taps, grad += taps) {
       const Vec scale = soften(reinterpret_cast<float*>(weight), taps);
-      Vec mean = zero();
-      for (int64_t t = 0; t < taps; ++t) mean += weight[t] * grad[t];
-      mean *= scale;
+      Vec part[4] = {zero(), zero(), zero(), zero()};
+      for (int64_t t = 0; t + 4 <= taps; t += 4)
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; ++i) part[i] += weight[t + i] * grad[t + i];
+      for (int64_t t = taps - taps % 4; t < taps; ++t) part[0] += weight[t] * grad[t];
+      const Vec mean = ((part[0] + part[1]) + (part[2] + part[3])) * scale;
       float *to_P = P() + g * taps * sheet.plane + at, *to_L = L() + g * taps * sheet.plane + at;
       for (int64_t t = 0; t < taps; ++t) {
         const Vec probability = weight[t] * scale;
@@ -205,9 +219,11 @@ struct Backward {
     const Vec* grad = reinterpret_cast<const Vec*>(grads);
     Vec *by_row = reinterpret_cast<Vec*>(planes.halves), *by_col = by_row + a.K;
     for (int64_t g = 0; g < G; ++g, grad += a.K * a.K, query += sheet.plane, out += out_row) {
-      for (int64_t i = 0; i < 2 * a.K; ++i) by_row[i] = zero();
-      for (int64_t i = 0; i < a.K; ++i)
-        for (int64_t j = 0; j < a.K; ++j) by_row[i] += grad[i * a.K + j], by_col[j] += grad[i * a.K + j];
+      for (int64_t i = 0; i < a.K; ++i) {
+        Vec row = zero(), col = zero();
+        for (int64_t j = 0; j < a.K; ++j) row += grad[i * a.K + j], col += grad[j * a.K + i];
+        by_row[i] = row, by_col[i] = col;
+      }
       Vec* table_grad = reinterpret_cast<Vec*>(grad_tables);
       for (int64_t d = 0; d < a.D; ++d, table_grad += a.K) {
         const Vec* along = d < a.part ? by_row : by_col;
@@ -257,7 +273,6 @@ void backward_item(const Arguments& a, const Window& window, int64_t bands, int6
                   Scratch::room(tables) + Scratch::room(gathered) + Scratch::room(Entries::floats(window)));
   Planes planes(a, largest, scratch);
   sheet.start = scratch.take(sheet.floats());
-  std::memset(sheet.start, 0, size_t(sheet.floats()) * 4);
   Backward<G> backward{a, window, b, n, sheet, planes, scratch.take(dq), scratch.take(G * taps * LANES), scratch.take(tables),
                        scratch.take(gathered), scratch.take(Entries::floats(window))};
   std::memset(backward.grad_tables, 0, size_t(tables) * 4);

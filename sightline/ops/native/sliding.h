@@ -33,6 +33,10 @@ struct Sheet {
     for (int64_t i = 0; i < planes && from < to; ++i)
       std::memset(start + i * plane + at(from) - window.margin, 0, size_t((to - from) * window.pitch + 2 * window.margin) * 4);
   }
+  void clear_margin(int64_t row) {  // the positions before a row, which bands of queries need not reach
+    for (int64_t i = 0; i < planes; ++i)
+      std::memset(start + i * plane + at(row) - window.margin, 0, size_t(window.margin) * 4);
+  }
   void slide(int64_t first) {  // drop the rows before `first`
     const int64_t gone = (first - base) * window.pitch;
     for (int64_t i = 0; i < planes && gone > 0; ++i)
@@ -47,6 +51,7 @@ inline void sweep(Sheet& sheet, int64_t first, int64_t end, int64_t own_end, con
   const Window& window = sheet.window;
   const int64_t last = end - window.row_lowest;
   int64_t filled = sheet.base, done = first;
+  sheet.clear_margin(filled);
   while (done < end) {
     const int64_t target = sheet.base + sheet.rows < last ? sheet.base + sheet.rows : last;
     for (int64_t stop; filled < target; filled = stop) {  // outside the map, of a neighbour, own
@@ -57,7 +62,7 @@ inline void sweep(Sheet& sheet, int64_t first, int64_t end, int64_t own_end, con
       if (filled < 0 || filled >= window.groups)
         sheet.clear(filled, stop);
       else
-        owe(filled, stop, filled >= first && filled < own_end);
+        owe(filled, stop, filled >= first && filled < own_end), sheet.clear_margin(stop);
     }
     const int64_t ready = filled + window.row_lowest < end ? filled + window.row_lowest : end;
     settle(done, ready);

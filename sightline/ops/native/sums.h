@@ -44,7 +44,7 @@ SIGHTLINE_INLINE void row_dots(const float* x, int64_t x_row, int64_t x_plane, c
     const Vec first = load(x), last = FIRST == LAST ? first : load(x + x_row);
 #pragma GCC unroll 8
     for (int j = 0; j < J; ++j) {
-      const Vec value = load(tap[j] + channel * y_plane);
+      const Vec value = FIRST == LAST ? load(tap[j] + channel * y_plane) : load_once(tap[j] + channel * y_plane);
       sum[FIRST][j] += first * value;
       if (FIRST != LAST) sum[LAST][j] += last * value;
     }
@@ -110,7 +110,7 @@ SIGHTLINE_INLINE void add_entries(const Entry* entry, int64_t count, const float
     const float* value = values + entry->value;
 #pragma GCC unroll 8
     for (int c = 0; c < C; ++c) {
-      const Vec one = load(value + c * plane);
+      const Vec one = FIRST == LAST ? load(value + c * plane) : load_once(value + c * plane);
       sums[FIRST][c] += first * one;
       if (FIRST != LAST) sums[LAST][c] += last * one;
     }

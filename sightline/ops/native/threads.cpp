@@ -75,6 +75,9 @@ float* sightline_scratch(int64_t floats) {
     memory.floats = memory.start ? floats : 0;
     if (!memory.start) std::abort();  // as out of memory as malloc gets
   }
+#if defined(SIGHTLINE_POISON)
+  std::memset(memory.start, 0xFF, size_t(floats) * 4);  // NaN: whoever reads what was not written shows
+#endif
   return memory.start;
 }
 

@@ -219,16 +219,30 @@ inline void aggregate(const Taps& taps, const float* weights, const float* v, in
 
 // Logits, `count` vectors, to exponentials of them less their maximum, in place; the inverse of their sum.
 inline Vec soften(float* weights, int64_t count) {
-  Vec highest = load(weights);
-  for (int64_t t = 1; t < count; ++t) highest = maximum(highest, load(weights + t * LANES));
-  Vec sum = zero();
-  highest *= LOG2E;
-  for (int64_t t = 0; t < count; ++t) {
-    const Vec e = exponential2(load(weights + t * LANES) * LOG2E - highest);
-    store(weights + t * LANES, e);
-    sum += e;
+  constexpr int N = 4;  // chains that do not wait for one another
+  const int64_t whole = count - count % N;
+  Vec highest[N], sum[N];
+#pragma GCC unroll 4
+  for (int i = 0; i < N; ++i) highest[i] = load(weights + (i < count ? i : 0) * LANES), sum[i] = zero();
+  for (int64_t t = N; t < whole; t += N)
+#pragma GCC unroll 4
+    for (int i = 0; i < N; ++i) highest[i] = maximum(highest[i], load(weights + (t + i) * LANES));
+  for (int64_t t = whole; t < count; ++t) highest[0] = maximum(highest[0], load(weights + t * LANES));
+  const Vec top = maximum(maximum(highest[0], highest[1]), maximum(highest[2], highest[3])) * LOG2E;
+  for (int64_t t = 0; t < whole; t += N) {
+    Vec e[N];
+#pragma GCC unroll 4
+    for (int i = 0; i < N; ++i) e[i] = load(weights + (t + i) * LANES) * LOG2E - top;
+    exponential2(e);
+#pragma GCC unroll 4
+    for (int i = 0; i < N; ++i) store(weights + (t + i) * LANES, e[i]), sum[i] += e[i];
   }
-  return 1.0f / sum;
+  for (int64_t t = whole; t < count; ++t) {
+    const Vec e = exponential2(load(weights + t * LANES) * LOG2E - top);
+    store(weights + t * LANES, e);
+    sum[0] += e;
+  }
+  return 1.0f / ((sum[0] + sum[1]) + (sum[2] + sum[3]));
 }
 
 // How many bands of rows to cut each of `maps` maps into: enough items for many threads, planes that stay in a core's second-level
