@@ -76,8 +76,8 @@ class CrissCrossAttention(nn.Module):
         weight, bias = self._projection()
         channels = [layer.out_channels for layer in (self.query, self.key, self.value)]
         for _ in range(self.recurrence):
-            query, key, value = self.convolve(x, weight, bias).split(channels, dim=1)
-            x = torch.addcmul(x, self.gamma, self.attend(query, key, value))
+            # no name holds queries, keys and values: they are gone before the sum and the next pass need memory
+            x = torch.addcmul(x, self.gamma, self.attend(*self.convolve(x, weight, bias).split(channels, dim=1)))
         return x.contiguous() if first else x
 
     def _projection(self) -> tuple[Tensor, Tensor]:
