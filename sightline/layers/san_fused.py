@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sightline.layers.san_parts import ChannelLinear
 from sightline.ops import window
-from sightline.ops.dispatch import kernels_allowed
+from sightline.ops.dispatch import free_to_choose, kernels_allowed
 from sightline.ops.native import operator
 from sightline.ops.precision import without_autocast
 from sightline.ops.relation_mapping import Norm, moments, relation_mapping
@@ -52,6 +52,9 @@ def _objection(mapping: nn.Sequential, query: Tensor, options: Mapping[str, Any]
         return "hooks in the mapping want its modules called"
     if not kernels_allowed(options["backend"]):
         return "another backend is asked for"
+    small = query.shape[2] * query.shape[3] <= options["kernel_size"] ** 2
+    if small and free_to_choose(options["backend"]):
+        return "on maps of no more pixels than the window has taps the modules are faster"
     if query.numel() == 0 or query[:, 0].numel() * times == 1:
         return "there is nothing to normalise"
     return operator.objection(query, *mapping.parameters())

@@ -5,6 +5,7 @@ a sentence that says why it can not run these operands (None: it can). An op lis
 first, the reference last; a dict of modules and one plain global pass through `torch.compile(fullgraph=True)`.
 Backends that are operators of our own say `OPERATOR = True`: "auto" passes them over in what `torch.export`, torch.jit.trace and
 ONNX write, so that the program runs where sightline is not installed; a backend named by the caller stays in it.
+A backend may also have `outrun(...) -> bool`: "auto" passes it over where it says that a later one is faster for these operands.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -34,7 +35,8 @@ def choose(
         for module in backends.values():
             if portable and getattr(module, "OPERATOR", False):
                 continue
-            if module.objection(*operands, **options) is None:
+            outrun = getattr(module, "outrun", _never)
+            if module.objection(*operands, **options) is None and not outrun(*operands, **options):
                 return module.run
         raise NotImplementedError(f"no backend of {op} can run these operands; its reference takes any float tensors")
     if wanted not in backends:
@@ -45,11 +47,20 @@ def choose(
     return backends[wanted].run
 
 
+def _never(*operands: Any, **options: Any) -> bool:
+    return False
+
+
 def kernels_allowed(backend: str) -> bool:
     """Whether a caller that named `backend` leaves a compiled kernel to us: it or the context says "auto" or "cpu", and nothing is
     being exported (see above)."""
     wanted = _preferred if backend == AUTO else backend
     return wanted == "cpu" or (wanted == AUTO and not exporting())
+
+
+def free_to_choose(backend: str) -> bool:
+    """Whether neither the caller, who named `backend`, nor the context asks for one backend in particular."""
+    return backend == _preferred == AUTO
 
 
 def exporting() -> bool:

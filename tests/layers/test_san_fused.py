@@ -64,7 +64,7 @@ def test_pairwise_is_the_modules(level, training):
         for index, (relation, position, border) in enumerate(PAIRWISE):
             layer = made(PairwiseSelfAttention2d, 24, 32, 5, relation=relation, position=position, border=border)
             assert (
-                san_fused.pairwise_objection(layer.mapping, torch.zeros(2, 8, 3, 3), relation, layer.attend.options)
+                san_fused.pairwise_objection(layer.mapping, torch.zeros(2, 8, 7, 9), relation, layer.attend.options)
                 is None
             )
             check(layer, SIZES[index % len(SIZES)], training, batch=1 + index % 3)
@@ -79,7 +79,7 @@ def test_patchwise_is_the_modules(level, training):
             layer = made(PatchwiseSelfAttention2d, 24, 32, 5, share=(8, 32)[index % 2], **options)
             assert (
                 san_fused.patchwise_objection(
-                    layer.mapping, torch.zeros(2, 8, 3, 3), "concatenation", layer.attend.options
+                    layer.mapping, torch.zeros(2, 8, 7, 9), "concatenation", layer.attend.options
                 )
                 is None
             )

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from sightline.ops import local_attention, local_relation, window
+from sightline.ops.local_attention import cpu as attention_kernels
+from sightline.ops.local_relation import cpu as relation_kernels
 from sightline.ops.window import output_size
 
 GEOMETRIES = [
@@ -57,3 +59,13 @@ def test_a_named_backend_runs_or_raises(op):
         op(large, large, large, kernel_size=9, border="zero", backend="dense")
     with pytest.raises(ValueError, match=r"has no backend 'fast'; it has: auto, .*dense, reference"):
         op(large, large, large, kernel_size=3, backend="fast")
+
+
+def test_auto_leaves_small_maps_to_the_dense_product() -> None:
+    """The kernels can run there, but a product with all pixels is faster; where it can not run, the kernels are kept."""
+    for side, border, outrun in ((4, "exclude", True), (4, "zero", False), (5, "exclude", False)):
+        x = torch.zeros(1, 8, side, side)
+        options = {"kernel_size": 5, "stride": 1, "dilation": 1, "border": border}
+        assert attention_kernels.outrun(x, x, x, None, None, heads=2, **options) is outrun
+        similarity = {"similarity": "multiply", "order": "contiguous"}
+        assert relation_kernels.outrun(x, x, x, None, **similarity, **options) is outrun

@@ -1,10 +1,12 @@
 """The compiled kernels cpu.cpp as a torch operator, `torch.ops.sightline.local_attention`: float32 and bfloat16 on the CPU."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from sightline.ops import native
-from sightline.ops.local_attention import reference
+from sightline.ops.local_attention import dense, reference
 from sightline.ops.local_attention.cost import cost
 from sightline.ops.native import operator
 
@@ -18,6 +20,12 @@ SCHEMA = (
 def objection(query: Tensor, key: Tensor, value: Tensor, *tables: Tensor | None, **options: object) -> str | None:
     """Why the kernels can not run these operands; None when they can."""
     return operator.objection(query, key, value, *tables)
+
+
+def outrun(query: Tensor, key: Tensor, *rest: Tensor | None, kernel_size: int, **options: Any) -> bool:
+    """On maps of fewer pixels than the window has taps the dense product is faster, where it can run."""
+    small = key.shape[2] * key.shape[3] < kernel_size * kernel_size
+    return small and dense.objection(query, key, *rest, kernel_size=kernel_size, **options) is None
 
 
 def run(query, key, value, relative_rows, relative_cols, *, kernel_size, heads, stride, dilation, border) -> Tensor:

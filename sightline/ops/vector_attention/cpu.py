@@ -21,6 +21,11 @@ def objection(logits: Tensor, value: Tensor, **options: object) -> str | None:
     return operator.objection(logits, value)
 
 
+def outrun(logits: Tensor, value: Tensor, *, kernel_size: int, **options: object) -> bool:
+    """On maps of no more pixels than the window has taps the dense product is faster."""
+    return value.shape[2] * value.shape[3] <= kernel_size * kernel_size
+
+
 def run(logits, value, *, kernel_size, normalise, stride, dilation, border) -> Tensor:
     """See `sightline.ops.vector_attention`."""
     if border == "reflect":
