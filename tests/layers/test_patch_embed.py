@@ -51,7 +51,9 @@ def test_errors_quote_value_and_rule():
         PatchEmbed(3, 8, 4, "reflect")
     with pytest.raises(ValueError, match="at least one whole patch of 4 x 4; got 3 x 9"):
         PatchEmbed(3, 8, 4, "drop")(torch.randn(1, 3, 3, 9))
-    with pytest.raises(ValueError, match="method must be one of bilinear, bicubic; got 'area'"):
+    with pytest.raises(
+        ValueError, match="method must be one of bilinear, bicubic, bicubic_antialias, bicubic_aligned; got 'area'"
+    ):
         resize_positions(torch.zeros(1, 4, 2), (2, 2), (3, 3), method="area")
     with pytest.raises(ValueError, match="1 prefix tokens and a 2 x 2 grid need 5 position embeddings; got 4"):
         resize_positions(torch.zeros(1, 4, 2), (2, 2), (3, 3), prefix=1)
