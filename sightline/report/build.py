@@ -126,8 +126,7 @@ def render(comparison: Comparison) -> str:
 
 def _heading(comparison: Comparison) -> str:
     count = len(comparison.models)
-    source = Path(comparison.source).name or comparison.source or "unnamed data"
-    return f"{count} nets on {source}" if count > 1 else f"{comparison.models[0]} on {source}"
+    return f"{f'{count} nets' if count > 1 else comparison.models[0]} on {comparison.data_name}"
 
 
 def _embedded(comparison: Comparison, maps: Attention, examples: Examples) -> list[Picture]:

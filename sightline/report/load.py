@@ -68,6 +68,11 @@ class Comparison:
         return sorted((run for run in self.runs if run.model == model), key=lambda run: run.seed)
 
     @property
+    def data_name(self) -> str:
+        """The data as the page names them: the last part of a path."""
+        return Path(self.source).name or self.source or "unnamed data"
+
+    @property
     def classes(self) -> list[str]:
         """Names of the classes of the first run that knows them."""
         return next((run.classes for run in self.runs if run.classes), [])

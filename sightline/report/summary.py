@@ -37,11 +37,15 @@ def _setting(comparison: Comparison) -> str:
     epochs = {run.epochs for run in comparison.runs if run.recipe}
     count = len(comparison.models)
     nets = f"{opening(count)} {'net was' if count == 1 else 'nets were'}"
-    budget = f"for {run.epochs} epochs" if len(epochs) == 1 else "for different numbers of epochs"
+    budget = (
+        f"for {run.epochs} epoch{'' if run.epochs == 1 else 's'}"
+        if len(epochs) == 1
+        else "for different numbers of epochs"
+    )
     seeds = f", with {len(comparison.seeds)} seeds," if len(comparison.seeds) > 1 else ""
     return (
         f"{nets} trained {budget}{' each' if count > 1 else ''}{seeds} on {sizes.get('train', 0):,} pictures of "
-        f"{comparison.source or 'unnamed data'} and tested on {sizes.get('test', 0):,} others in {len(run.classes)} classes."
+        f"{comparison.data_name} and tested on {sizes.get('test', 0):,} others in {len(run.classes)} classes."
     )
 
 
