@@ -73,6 +73,8 @@ def interleaved(
         clock: what tells the time.
     """
     names = list(calls)
+    if not names:
+        return {}
     repeats = {}
     for name in names:
         first = timed(
