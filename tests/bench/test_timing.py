@@ -69,3 +69,7 @@ def test_peak_memory_sees_what_a_call_holds_and_what_it_drops():
     assert counted in (RESIDENT, TENSORS)
     assert 90 < size / 2**20 < 130
     assert 10 < peak_extra(call(1))[0] / 2**20 < 40
+
+
+def test_nothing_to_time_takes_no_time():
+    assert interleaved({}) == {}
