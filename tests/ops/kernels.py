@@ -11,6 +11,17 @@ from torch import Tensor
 from sightline.ops import native
 
 LEVELS = native.levels() or ("none",)
+SIZES = [(1, 1), (1, 5), (6, 1), (7, 7), (13, 17), (3, 37)]  # of maps
+WINDOWS = [
+    (1, 1, 1),
+    (3, 1, 1),
+    (7, 1, 1),
+    (5, 2, 1),
+    (3, 2, 2),
+    (7, 3, 1),
+    (3, 1, 3),
+    (3, 5, 2),
+]  # K, stride, dilation
 needs_kernels = pytest.mark.skipif(native.objection is not None, reason=str(native.objection))
 
 

@@ -13,18 +13,8 @@ from sightline.ops.window import output_size
 from tests.ops import kernels
 
 pytestmark = kernels.needs_kernels
-SIZES = [(1, 1), (1, 5), (6, 1), (7, 7), (13, 17), (3, 37)]
-WINDOWS = [
-    (1, 1, 1),
-    (3, 1, 1),
-    (7, 1, 1),
-    (5, 2, 1),
-    (3, 2, 2),
-    (7, 3, 1),
-    (3, 1, 3),
-    (3, 5, 2),
-    (9, 1, 1),
-]  # K, stride, dilation
+SIZES = kernels.SIZES
+WINDOWS = [*kernels.WINDOWS, (9, 1, 1)]
 DEPTHS = [(2, 8, 8, 4), (1, 3, 5, 1), (3, 2, 1, 0), (4, 2, 9, None)]  # heads, D, E, channels of the row table
 
 

@@ -13,17 +13,8 @@ from sightline.ops.window import output_size
 from tests.ops import kernels
 
 pytestmark = kernels.needs_kernels
-SIZES = [(1, 1), (1, 5), (6, 1), (7, 7), (13, 17), (3, 37)]
-WINDOWS = [
-    (1, 1, 1),
-    (3, 1, 1),
-    (7, 1, 1),
-    (5, 2, 1),
-    (3, 2, 2),
-    (7, 3, 1),
-    (3, 1, 3),
-    (3, 5, 2),
-]  # K, stride, dilation
+SIZES = kernels.SIZES
+WINDOWS = kernels.WINDOWS
 CHOICES = [("softmax", "reflect"), ("none", "reflect"), ("softmax", "exclude"), ("softmax", "zero"), ("none", "zero")]
 GROUPS = [(2, 8), (3, 5), (1, 9)]  # G, channels a group
 
