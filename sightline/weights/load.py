@@ -22,6 +22,7 @@ from sightline.weights.declared import check_declared
 from sightline.weights.errors import WeightsError
 from sightline.weights.fit import Terms, fit, load_fitted
 from sightline.weights.formats import OWN
+from sightline.weights.pyramid import fill, without_pyramid
 from sightline.weights.report import Report
 from sightline.weights.rules import Translation
 from sightline.weights.source import Origin, Source, open_source
@@ -51,13 +52,13 @@ def create_model(name: str, weights: Origin | None = None, **options: Any) -> nn
     """
     if weights is None:
         return _recorded(build(name, **options), options)
-    if options.get("features_only"):
-        raise ValueError(
-            "features_only with weights: create the whole net with them, then features from its state_dict()"
-        )
     if not timm.is_model(name):
         build(name)  # raises, before anything is read
-    return create_from(open_source(weights, name), name, **options)
+    source = open_source(weights, name)
+    if not options.get("features_only"):
+        return create_from(source, name, **options)
+    model = create_from(source, name, **without_pyramid(options))
+    return fill(build_for(source, name, **options), model)
 
 
 def load_weights(model: nn.Module, weights: Origin, strict: bool = True, fresh_classifier: bool = False) -> Report:

@@ -3,6 +3,7 @@
     safetensors    tensors and a header of text
     .npz           numpy arrays, never pickled ones
     .pth .pt .bin  torch.save, unpickled with `weights_only=True`: no code of the file runs
+    .index.json    a list of the files beside it over which the tensors are spread
 
 Nothing is returned of a file that is damaged, hostile or no weights at all.
 """
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from sightline.weights.errors import WeightsError
 from sightline.weights.read_npz import read_npz
+from sightline.weights.read_shards import ENDING, read_shards
 from sightline.weights.read_torch import LEGACY, read_torch
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".npz", ".tar")
@@ -69,6 +71,8 @@ def _kind(file: Path) -> str:
         return _kind_of_zip(file)
     if start[:2] in LEGACY:
         return "torch"
+    if file.name.endswith(ENDING):
+        return "shards"
     mistaken = not start or start.startswith(b"version https://") or start.lstrip()[:1] == b"<"
     if start[8:9] == b"{" or (file.suffix == ".safetensors" and not mistaken):
         return "safetensors"
@@ -124,4 +128,8 @@ def _read_torch(file: Path) -> Contents:
     return Contents(*read_torch(file))
 
 
-_READERS = {"safetensors": _read_safetensors, "npz": _read_npz, "torch": _read_torch}
+def _read_shards(file: Path) -> Contents:
+    return Contents(read_shards(file, lambda shard: read_file(shard).tensors))
+
+
+_READERS = {"shards": _read_shards, "safetensors": _read_safetensors, "npz": _read_npz, "torch": _read_torch}

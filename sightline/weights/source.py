@@ -18,6 +18,7 @@ from sightline.weights.facts import Facts, of_folder, of_header, of_module
 from sightline.weights.formats import OWN, Format, recognise
 from sightline.weights.hub import cached_hub_folder, cached_timm_folder
 from sightline.weights.read import SUFFIXES, Contents, read_file
+from sightline.weights.read_shards import ENDING
 from sightline.weights.read_torch import without_prefix
 from sightline.weights.rules import Translation, translate
 
@@ -89,7 +90,7 @@ def open_source(origin: Origin, model: str | None = None) -> Source:
 
 
 def weights_in(folder: Path) -> Path:
-    """The weights file of a folder.
+    """The weights file of a folder, or the index of several.
 
     Raises:
         WeightsError: there is none, or more than one and none has the usual name.
@@ -97,11 +98,8 @@ def weights_in(folder: Path) -> Path:
     for name in FILES:
         if (folder / name).is_file():
             return folder / name
-    if any(folder.glob("*.index.json")):
-        raise WeightsError(
-            f"{folder} holds weights cut into shards; join them with transformers' save_pretrained first"
-        )
-    found = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES and path.is_file())
+    found = [folder / (name + ENDING) for name in FILES if (folder / (name + ENDING)).is_file()][:1]
+    found = found or sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES and path.is_file())
     if len(found) == 1:
         return found[0]
     if found:

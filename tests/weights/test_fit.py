@@ -224,5 +224,20 @@ def test_sources_of_another_type_are_refused():
         load_weights(nets.ours(), 3)
     with pytest.raises(WeightsError, match="norm holds none"):
         load_weights(nets.ours(), {"norm": [1.0]})
-    with pytest.raises(ValueError, match="features_only"):
-        sightline.create_model("vit_mini", weights="x.pth", features_only=True)
+
+
+@pytest.mark.parametrize("name", ["sasa_resnet_mini", "san_mini_pairwise", "vit_mini", "deit_mini_distilled"])
+def test_a_pyramid_takes_the_weights_of_the_whole_net(name):
+    whole = nets.shaken(sightline.create_model(name, num_classes=7)).eval()
+    pyramid = sightline.create_model(name, weights=whole, features_only=True, out_indices=(0, 1)).eval()
+    assert len(pyramid.feature_info.channels()) == 2
+    expected = sightline.create_model(name, features_only=True, out_indices=(0, 1)).eval()
+    image = torch.randn(2, 3, 32, 32)
+    stored = {key.removeprefix("model.").replace(".", "_"): value for key, value in whole.state_dict().items()}
+    for key, value in pyramid.state_dict().items():
+        assert torch.equal(value, stored[key.removeprefix("model.").replace(".", "_")]), key
+    got = pyramid(image)
+    assert [one.shape for one in got] == [one.shape for one in expected(image)]
+    if name == "sasa_resnet_mini":
+        deep = sightline.create_model(name, weights=whole, features_only=True).eval()(image)[-1]
+        torch.testing.assert_close(deep, whole.forward_features(image))
