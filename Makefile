@@ -40,7 +40,7 @@ test: $(STAMP)  ## Run the tests (under 6 minutes on two cores)
 	@$(BIN)/python -m pytest
 
 bench: $(STAMP)  ## Time operators, layers and nets (under 15 minutes) and write docs/performance.md
-	@$(BIN)/sightline bench all --out build/bench.json > /dev/null
+	@$(BIN)/sightline bench all --out build/bench.json --resume > /dev/null
 	@$(BIN)/python benchmarks/page.py build
 
 golden: $(STAMP)  ## Compare with all golden numbers and write docs/golden.md

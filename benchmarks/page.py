@@ -1,7 +1,7 @@
 """Write docs/performance.md and its picture from the committed measurements, docs/results/bench_*.json.
 
 make bench                                    # measure everything, then this
-    .venv/bin/python benchmarks/page.py build     # take over the measurements in build/, then this
+.venv/bin/python benchmarks/page.py build     # take over the measurements in build/, then this
 .venv/bin/python benchmarks/page.py     # this alone
 """
 
@@ -36,8 +36,9 @@ HOW = """
 - **Correctness first.** Each contender runs on the whole batch; output and gradients of its first image are compared with the
   definition in float64. More than 2e-4 of the largest value off, and it gets no time: its row says so.
 - **In turn.** A sample is the mean of as many calls as take 30 ms. Every round takes one sample of each contender of a case,
-  starting with another one each time, in one process. Shown are median (quartiles) of up to 9 rounds; slow cases end after
-  6 seconds, but not before 3 rounds. A ratio is the median of the ratios within each round. The JSON holds all samples.
+  starting with another one each time, in one process. Shown are median (quartiles) of up to 9 rounds; a contender whose samples
+  took a second sits out further rounds, a case ends after 6 seconds (nets: 12), both not before 3 rounds. A ratio is the median of
+  the ratios within each round that both were in. The JSON holds all samples.
 - **Against.** *sightline* is the operator as it runs by itself, the backend it takes stands in the last column; *sightline
   reference* is its definition in plain PyTorch; *unfold* is what public PyTorch versions do, written plainly in
   `sightline/bench/unfold.py`; *SDPA with a mask* and *FlexAttention* are torch's own attention where it can express the operator;
@@ -74,10 +75,16 @@ def load(folder: Path = RESULTS) -> dict[str, Any]:
 
 def page(results: Mapping[str, Any]) -> str:
     """The page in Markdown."""
-    parts = [HEAD, "## What was to be reached\n\n", _bars(results), "\n"]
+    parts = [HEAD, _took(results), "## What was to be reached\n\n", _bars(results), "\n"]
     for name, measured in results.items():
         parts += [f"\n## {TITLES[name]}\n\n", _where(measured), "\n\n", _section(name, measured)]
     return "".join([*parts, HOW])
+
+
+def _took(results: Mapping[str, Any]) -> str:
+    """How long the measurements took, where they say so."""
+    times = [case["took"] for measured in results.values() for case in measured["cases"] if "took" in case]
+    return f"{len(times)} cases, measured in {sum(times) / 60:.1f} minutes.\n\n" if times else ""
 
 
 def markdown(rows: list[dict[str, str]]) -> str:
@@ -135,7 +142,7 @@ def main(folder: Path | None = None) -> None:
     from chart import draw
 
     for path in [] if folder is None else sorted(folder.glob("bench_*.json")):
-        shutil.copy(path, RESULTS / path.name)
+        shutil.move(path, RESULTS / path.name)  # what stays there is what an interrupted run continues from
     results = load()
     PAGE.write_text(page(results))
     draw(results, PICTURE)

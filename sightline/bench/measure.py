@@ -84,7 +84,7 @@ def time_calls(
     records: dict[str, dict[str, Any]], calls: dict[str, Callable[[], object]], direction: str, settings: Settings
 ) -> None:
     """Fill in samples and peak memory of one direction."""
-    samples = interleaved(calls, settings.rounds, settings.sample_seconds, settings.seconds)
+    samples = interleaved(calls, settings.rounds, settings.sample_seconds, settings.seconds, settings.contender_seconds)
     for name, times in samples.items():
         records[name]["seconds"][direction] = [float(f"{one:.5g}") for one in times]
     for name, one in calls.items():

@@ -1,4 +1,5 @@
-"""Whole nets at 224 x 224 against ResNet-50, each in its best eager memory layout; inference and training.
+"""Whole nets at 224 x 224 against ResNet-50, each in its best eager memory layout; inference and training; DeiT-S against
+timm's own.
 
 Nets are timed side by side; images a second and, since nets differ in size, time for a multiply-add. Before that each net's logits
 on a smaller image are compared with those of its own copy in float64 by the references. A training step is forward and backward
@@ -31,6 +32,7 @@ GROUPS = {
     "blocks": ("aa_resnet50", "nonlocal_resnet50", "ccnet_resnet50"),
     "tokens": ("vit_s16", "deit_s16_distilled"),
 }
+OTHERS = {"transformers": ("deit_small_patch16_224", "deit_s16")}  # beside another library's own net, the first: timm's
 SMALL = ("resnet_mini", "sasa_resnet_mini", "lrnet_mini", "san_mini_pairwise", "san_mini_patchwise", "vit_mini")
 GATE_SIDE = 96  # pixels a side of the image that logits are compared on; float64 takes its time
 LAYOUTS = {"": torch.contiguous_format, "channels last": torch.channels_last}
@@ -47,6 +49,7 @@ class NetCase:
         batch: images.
         training: a training step, or inference.
         quick: part of a quick run?
+        gate_side: pixels a side of the image that logits are compared on.
     """
 
     name: str
@@ -55,6 +58,7 @@ class NetCase:
     batch: int
     training: bool
     quick: bool
+    gate_side: int = GATE_SIDE
 
     @property
     def about(self) -> str:
@@ -71,6 +75,8 @@ def cases() -> list[NetCase]:
         for group, names in GROUPS.items():
             nets = (base, *(name for name in names if name in known))
             found.append(NetCase(f"{word}, {group}", nets, 224, 8, word == "training", False))
+        for group, nets in OTHERS.items():  # timm's transformers take images of their own size alone
+            found.append(NetCase(f"{word}, {group}", nets, 224, 8, word == "training", False, gate_side=224))
     return found
 
 
@@ -82,7 +88,7 @@ def measure(case: NetCase, settings: Settings) -> dict[str, Any]:
     records, calls = {}, {}
     for index, name in enumerate(case.nets):
         model = create_model(name, num_classes=1000, img_size=case.side).to(settings.device)
-        verdict = check(model, min(case.side, GATE_SIDE))
+        verdict = check(model, min(case.side, case.gate_side))
         records[name] = _record(name, model, case, verdict, BASELINE if index == 0 else OURS)
         if not verdict.refused:
             records[name]["note"], calls[name] = best_layout(model, images, step, settings.device)

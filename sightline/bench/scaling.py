@@ -70,7 +70,9 @@ def measure(case: Growth, settings: Settings) -> dict[str, Any]:
         able = [replace(one, needs=0) for one in able]
         calls = {one.name: call(one, prepared.operands, FORWARD, settings.device) for one in able}
         calls = {name: one for name, one in calls.items() if _runs(one)}
-        samples = interleaved(calls, min(settings.rounds, 5), settings.sample_seconds, settings.seconds)
+        samples = interleaved(
+            calls, min(settings.rounds, 5), settings.sample_seconds, settings.seconds, settings.contender_seconds
+        )
         for name, times in samples.items():
             records[name]["sides"].append(side)
             records[name]["seconds"][str(side)] = [float(f"{one:.5g}") for one in times]

@@ -1,5 +1,6 @@
 """Run a section of the benchmark: its cases one by one, the machine's peaks before them, all as plain data for JSON."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -83,7 +84,9 @@ def run(
     }
     for index, case in enumerate(cases):
         report(Progress(index, len(cases), case.name))
-        measured["cases"].append({**SECTIONS[section].measure(case, settings), "machine": machine})
+        start = time.monotonic()
+        found = SECTIONS[section].measure(case, settings)
+        measured["cases"].append({**found, "machine": machine, "took": round(time.monotonic() - start, 1)})
         keep(measured)
         if settings.device.startswith("cuda"):
             torch.cuda.empty_cache()

@@ -1,6 +1,7 @@
 """Measurements on disk: one JSON file a section, in which cases can be renewed one by one on the same machine."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,25 +38,34 @@ def merge(path: Path, measured: dict[str, Any]) -> dict[str, Any]:
     """
     stamp = {key: measured["environment"].get(key) for key in ("commit", "date")}
     now = {case["name"]: {**case, **stamp} for case in measured["cases"]}
-    before = read(path) if path.exists() else None
-    if before is None:
+    if not path.exists():
         return {**measured, "cases": list(now.values())}
-    if before["section"] != measured["section"]:
-        raise ValueError(
-            f"{path} has the section {before['section']}, not {measured['section']}; write to another file"
-        )
-    for key in SAME:
-        old, new = before["environment"].get(key), measured["environment"].get(key)
-        if old != new:
-            raise ValueError(f"{path} was measured with {key} {old}, now it is {new}; write to another file")
+    before = fitting(path, measured["section"], measured["environment"])
     names = dict.fromkeys([*(case["name"] for case in before["cases"]), *now])
     older = {case["name"]: case for case in before["cases"]}
     return {**measured, "cases": [now.get(name, older.get(name)) for name in names]}
 
 
+def fitting(path: Path, section: str, environment: Mapping[str, Any]) -> dict[str, Any]:
+    """A file of measurements that those of this section and environment may join.
+
+    Raises:
+        ValueError: it is of another section or machine.
+    """
+    before = read(path)
+    if before["section"] != section:
+        raise ValueError(f"{path} has the section {before['section']}, not {section}; write to another file")
+    for key in SAME:
+        old, new = before["environment"].get(key), environment.get(key)
+        if old != new:
+            raise ValueError(f"{path} was measured with {key} {old}, now it is {new}; write to another file")
+    return before
+
+
 def measured_at(path: Path, commit: str | None) -> tuple[str, ...]:
-    """Names of the cases that a file has from a commit."""
-    return tuple(case["name"] for case in read(path)["cases"] if commit is not None and case.get("commit") == commit)
+    """Names of the cases that a file has from a commit; none where sources were changed since ("-dirty") or nobody knows."""
+    known = commit is not None and not commit.endswith("-dirty")
+    return tuple(case["name"] for case in read(path)["cases"] if known and case.get("commit") == commit)
 
 
 def write(path: Path, content: dict[str, Any]) -> None:

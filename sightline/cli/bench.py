@@ -50,21 +50,30 @@ def bench(
         raise ValueError(f"there is no section {section!r}; there are: {', '.join(SECTIONS)}, {ALL}")
     _prepare(device, threads)
     settings = Settings(device, rounds, seconds, memory=memory, quick=quick, only=only)
-    for name in _sections(section, settings):
-        path = out if out is None or section != ALL else out.with_name(f"{out.stem}_{name}{out.suffix or '.json'}")
-        _print(_shown(name, _remaining(settings, path, resume), path), output)
+    names = _sections(section, settings)
+    paths = [
+        out if out is None or section != ALL else out.with_name(f"{out.stem}_{name}{out.suffix or '.json'}")
+        for name in names
+    ]
+    chosen = [_remaining(settings, name, path, resume) for name, path in zip(names, paths, strict=True)]
+    for index, (name, path, left) in enumerate(zip(names, paths, chosen, strict=True)):
+        label = name if len(names) == 1 else f"{name}, section {index + 1} of {len(names)}"
+        _print(_shown(name, left, path, label), output)
 
 
-def _remaining(settings: "Settings", path: Path | None, resume: bool) -> "Settings":
-    """Without the cases that the file has from this commit, when asked to resume."""
+def _remaining(settings: "Settings", section: str, path: Path | None, resume: bool) -> "Settings":
+    """Without the cases that the file has from this commit, when asked to resume. A file of another machine is refused now, before
+    anything is measured."""
     from dataclasses import replace
 
-    from sightline.bench.store import measured_at
+    from sightline.bench.store import fitting, measured_at
     from sightline.runs import environment
 
-    if not resume or path is None or not path.exists():
+    if path is None or not path.exists():
         return settings
-    return replace(settings, skip=measured_at(path, environment(settings.device)["commit"]))
+    here = environment(settings.device)
+    fitting(path, section, here)
+    return replace(settings, skip=measured_at(path, here["commit"])) if resume else settings
 
 
 def _prepare(device: str, threads: int | None) -> None:
@@ -94,8 +103,8 @@ def _sections(section: str, settings: "Settings") -> list[str]:
     return found
 
 
-def _shown(section: str, settings: "Settings", path: Path | None) -> dict[str, Any]:
-    """Run a section under a progress display with the time left; the file is written after every case."""
+def _shown(section: str, settings: "Settings", path: Path | None, label: str) -> dict[str, Any]:
+    """Run a section under a progress display with the time left; the file is written after every case, so an interrupt keeps it."""
     from sightline.bench import run
     from sightline.bench.store import merge, write
     from sightline.cli.progress import counting
@@ -104,8 +113,14 @@ def _shown(section: str, settings: "Settings", path: Path | None) -> dict[str, A
         if path is not None:
             write(path, merge(path, measured))
 
-    with counting(section) as step:
-        measured = run(section, settings, lambda progress: step(progress.done, progress.total, progress.name), keep)
+    with counting(label) as step:
+        try:
+            measured = run(section, settings, lambda progress: step(progress.done, progress.total, progress.name), keep)
+        except KeyboardInterrupt:
+            kept = "nothing is kept without --out" if path is None else f"the cases that had ended are in {path}"
+            again = "" if path is None else "; --resume leaves them out next time"
+            typer.secho(f"Interrupted: {kept}{again}.", err=True)
+            raise typer.Exit(130) from None
     if path is not None:
         typer.echo(f"wrote {path}", err=True)
     return measured

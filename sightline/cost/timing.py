@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 Clock = Callable[[], float]
+LEAST = 3  # rounds that are made in any case
 
 
 @dataclass(frozen=True)
@@ -39,14 +40,8 @@ def spread(samples: Sequence[float]) -> Spread:
 
 
 def ratios(samples: Sequence[float], base: Sequence[float]) -> list[float]:
-    """Ratio of two calls, round by round.
-
-    Raises:
-        ValueError: they were not sampled in the same rounds.
-    """
-    if len(samples) != len(base):
-        raise ValueError(f"samples of the same rounds are compared; got {len(samples)} and {len(base)}")
-    return [one / other for one, other in zip(samples, base, strict=True)]
+    """Ratio of two calls, round by round, as far as both were sampled."""
+    return [one / other for one, other in zip(samples, base, strict=False)]
 
 
 def timed(call: Callable[[], object], clock: Clock = time.perf_counter) -> float:
@@ -61,15 +56,17 @@ def interleaved(
     rounds: int = 7,
     sample_seconds: float = 0.03,
     seconds: float = math.inf,
+    each: float = math.inf,
     clock: Clock = time.perf_counter,
 ) -> dict[str, list[float]]:
-    """Seconds a call takes, a list of samples for each, all of the same rounds.
+    """Seconds a call takes, a list of samples for each, of the same rounds from the first on.
 
     Args:
         calls: what to time; a call ends when its work is done (synchronise a GPU inside).
         rounds: samples of each call.
         sample_seconds: what a sample takes at least, by repeating the call.
         seconds: stop after the round in which this much time has passed, but not before three rounds.
+        each: a call whose samples took this much time sits out all further rounds, but not the first three.
         clock: what tells the time.
     """
     names = list(calls)
@@ -87,7 +84,9 @@ def interleaved(
     for turn in range(rounds):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             call, count = calls[name], repeats[name]
+            if turn >= LEAST and sum(samples[name]) * count > each:
+                continue
             samples[name].append(timed(lambda call=call, count=count: [call() for _ in range(count)], clock) / count)
-        if turn >= 2 and clock() - start > seconds:
+        if turn + 1 >= LEAST and clock() - start > seconds:
             break
     return samples

@@ -52,8 +52,7 @@ def _objection(mapping: nn.Sequential, query: Tensor, options: Mapping[str, Any]
         return "hooks in the mapping want its modules called"
     if not kernels_allowed(options["backend"]):
         return "another backend is asked for"
-    small = query.shape[2] * query.shape[3] <= options["kernel_size"] ** 2
-    if small and free_to_choose(options["backend"]):
+    if free_to_choose(options["backend"]) and window.outrun_by_dense(query, options["kernel_size"], as_many=True):
         return "on maps of no more pixels than the window has taps the modules are faster"
     if query.numel() == 0 or query[:, 0].numel() * times == 1:
         return "there is nothing to normalise"

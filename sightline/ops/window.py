@@ -122,3 +122,10 @@ def too_large_for_dense(height: int, width: int, kernel_size: int) -> str | None
     if pixels > PIXELS_PER_TAP * taps:
         return f"a map of {pixels} pixels has more than {PIXELS_PER_TAP} for each of the window's {taps} taps"
     return None
+
+
+def outrun_by_dense(x: Tensor, kernel_size: int, as_many: bool = False) -> bool:
+    """Whether dense products over all pixels of a map x (B, C, H, W) beat compiled kernels: it has fewer pixels than the window has
+    taps; `as_many`: or as many, which is where it turns for vector attention and its mappings."""
+    pixels, taps = x.shape[2] * x.shape[3], kernel_size * kernel_size
+    return pixels <= taps if as_many else pixels < taps

@@ -18,7 +18,7 @@ from sightline.bench.read import baseline, fastest, memory_ratio, named, ratio
 from sightline.bench.scaling import cases as growths
 from sightline.bench.scaling import measure as measure_growth
 from sightline.bench.sections import Section, run
-from sightline.bench.store import merge, read, write
+from sightline.bench.store import measured_at, merge, read, write
 from tests.bench.test_gate import FAST, prepared
 from tests.cli.test_cli import sightline as command
 
@@ -105,10 +105,44 @@ def test_the_command(small, tmp_path):
     again = command("bench", "ops", *options, "--out", tmp_path / "ops.json", "--resume", "--format", "json")
     assert again.returncode == 0, again.stderr
     commit = read(tmp_path / "ops.json")["environment"]["commit"]
-    assert len(json.loads(again.stdout)["cases"]) == (1 if commit is None else 0)
+    assert len(json.loads(again.stdout)["cases"]) == (1 if commit is None or commit.endswith("-dirty") else 0)
     assert "there is no section" in command("bench", "opps").stderr
     if not torch.cuda.is_available():
         assert "sees no GPU" in command("bench", "ops", "--device", "cuda").stderr
+
+
+def test_an_interrupt_keeps_what_has_ended(small, tmp_path, monkeypatch):
+    def interrupted(case, chosen):
+        if case.name == "more squares":
+            raise KeyboardInterrupt
+        return measure(case, chosen)
+
+    monkeypatch.setattr(running, "SECTIONS", {"ops": Section("squares", running.SECTIONS["ops"].cases, interrupted)})
+    options = ("--rounds", "3", "--seconds", "0.1", "--no-memory", "--out", tmp_path / "ops.json")
+    answer = command("bench", "ops", *options)
+    assert answer.returncode == 130
+    assert "the cases that had ended are in" in answer.stderr
+    kept = read(tmp_path / "ops.json")
+    assert [case["name"] for case in kept["cases"]] == ["squares"]
+    assert kept["cases"][0]["took"] >= 0
+
+
+def test_a_file_of_another_machine_is_refused_before_anything_is_measured(small, tmp_path):
+    path = tmp_path / "ops.json"
+    first = run("ops", settings())
+    write(path, merge(path, first | {"environment": first["environment"] | {"threads": 640}}))
+    answer = command("bench", "ops", "--out", path)
+    assert answer.returncode == 1
+    assert "was measured with threads 640" in answer.stderr
+    assert "squares" not in answer.stderr
+
+
+def test_only_cases_of_a_known_commit_are_left_out(small, tmp_path):
+    path, first = tmp_path / "ops.json", run("ops", settings())
+    for commit, names in (("abc", ("squares", "more squares")), ("abc-dirty", ()), (None, ())):
+        path.unlink(missing_ok=True)
+        write(path, merge(path, first | {"environment": first["environment"] | {"commit": commit}}))
+        assert measured_at(path, commit) == names
 
 
 def fixed() -> dict:

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sightline.ops import native
+from sightline.ops import native, window
 from sightline.ops.local_attention import dense, reference
 from sightline.ops.local_attention.cost import cost
 from sightline.ops.native import operator
@@ -24,8 +24,8 @@ def objection(query: Tensor, key: Tensor, value: Tensor, *tables: Tensor | None,
 
 def outrun(query: Tensor, key: Tensor, *rest: Tensor | None, kernel_size: int, **options: Any) -> bool:
     """On maps of fewer pixels than the window has taps the dense product is faster, where it can run."""
-    small = key.shape[2] * key.shape[3] < kernel_size * kernel_size
-    return small and dense.objection(query, key, *rest, kernel_size=kernel_size, **options) is None
+    able = dense.objection(query, key, *rest, kernel_size=kernel_size, **options) is None
+    return able and window.outrun_by_dense(key, kernel_size)
 
 
 def run(query, key, value, relative_rows, relative_cols, *, kernel_size, heads, stride, dilation, border) -> Tensor:

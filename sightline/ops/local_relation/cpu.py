@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sightline.ops import native
+from sightline.ops import native, window
 from sightline.ops.local_relation import dense, reference
 from sightline.ops.local_relation.cost import cost
 from sightline.ops.native import operator
@@ -25,15 +25,15 @@ def objection(query: Tensor, key: Tensor, value: Tensor, geometry: Tensor | None
 
 def outrun(query: Tensor, key: Tensor, *rest: Tensor | None, kernel_size: int, **options: Any) -> bool:
     """On maps of fewer pixels than the window has taps the dense product is faster, where it can run."""
-    small = key.shape[2] * key.shape[3] < kernel_size * kernel_size
-    return small and dense.objection(query, key, *rest, kernel_size=kernel_size, **options) is None
+    able = dense.objection(query, key, *rest, kernel_size=kernel_size, **options) is None
+    return able and window.outrun_by_dense(key, kernel_size)
 
 
 def run(query, key, value, geometry, *, kernel_size, similarity, stride, dilation, border, order) -> Tensor:
     """See `sightline.ops.local_relation`."""
-    window = (kernel_size, SIMILARITIES.index(similarity), stride, dilation)
+    sizes = (kernel_size, SIMILARITIES.index(similarity), stride, dilation)
     return torch.ops.sightline.local_relation(
-        query, key, value, geometry, *window, border == "exclude", order == "interleaved"
+        query, key, value, geometry, *sizes, border == "exclude", order == "interleaved"
     )
 
 

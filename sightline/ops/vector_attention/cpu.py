@@ -23,7 +23,7 @@ def objection(logits: Tensor, value: Tensor, **options: object) -> str | None:
 
 def outrun(logits: Tensor, value: Tensor, *, kernel_size: int, **options: object) -> bool:
     """On maps of no more pixels than the window has taps the dense product is faster."""
-    return value.shape[2] * value.shape[3] <= kernel_size * kernel_size
+    return window.outrun_by_dense(value, kernel_size, as_many=True)
 
 
 def run(logits, value, *, kernel_size, normalise, stride, dilation, border) -> Tensor:
