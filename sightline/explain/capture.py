@@ -1,21 +1,25 @@
 """Capture attention weights during an ordinary forward pass, whatever fused kernel runs.
 
-A hook on every `Tap` recomputes, from the operands the op received, the weights of the layers and queries asked for; the model's
-own computation is untouched, so its output is bitwise what it is without capture.
+From the operands that each layer received, the weights of the layers and queries asked for are recomputed, some queries at a time;
+the model's own computation is untouched, so its output is bitwise what it is without capture.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from fnmatch import fnmatch
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from sightline.explain.compose import push
+from sightline.explain.geometry import Geometry
+from sightline.explain.record import Call, detached, watching
 from sightline.ops import support
-from sightline.ops.support import Support
+from sightline.ops.support import CrissCross, Support
 from sightline.ops.tap import Tap
+
+Query = str | tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class AttentionMap:
         support: where the entries point.
         queries: flat query positions (Q,), prefix tokens first.
         height, width: rows and columns of the layer's input.
+        query_geometry, key_geometry: where the grids of queries and of keys lie in the image.
     """
 
     layer: str
@@ -40,6 +45,9 @@ class AttentionMap:
     queries: Tensor
     height: int
     width: int
+    query_geometry: Geometry
+    key_geometry: Geometry
+    _call: Call | None = field(default=None, repr=False)
 
     @property
     def query_grid(self) -> tuple[int, int]:
@@ -54,6 +62,11 @@ class AttentionMap:
     def dense(self) -> Tensor:
         """Weights over the whole grid of keys: (B, G, Q, rows, columns); prefix keys are left out."""
         return support.dense(self.support, self.weights, self.queries, self.height, self.width)
+
+    def to_tokens(self) -> dict[str, Tensor]:
+        """Weights on the prefix tokens by their names, each (B, G, Q); empty where a layer has none."""
+        names = self.key_geometry.tokens
+        return {name: self.weights[..., index] for index, name in enumerate(names)}
 
 
 class Capture(Sequence[AttentionMap]):
@@ -83,105 +96,76 @@ class Capture(Sequence[AttentionMap]):
         """Append a map."""
         self._maps.append(one)
 
+    def composed(self, layer: str) -> Tensor:
+        """Where the queries look after all passes of a recurrent layer (criss-cross attention): (B, Q, rows, columns).
+
+        The product of the passes' maps, groups averaged. For a layer called once, its dense map averaged over groups.
+        """
+        *earlier, last = self[layer]
+        mass = last.weights.float().mean(1, keepdim=True)
+        mass = support.dense(last.support, mass, last.queries, last.height, last.width)[:, 0].flatten(2)  # B, Q, keys
+        for one in reversed(earlier):
+            if one._call is None:
+                raise ValueError(f"layer {layer!r} ran several times, but only criss-cross attention is composed")
+            mass = push(mass, one._call)
+        return mass.unflatten(2, last.key_grid)
+
 
 def taps(model: nn.Module) -> dict[str, Tap]:
-    """The model's attention layers by name (the name of the layer, not of its tap)."""
+    """The attention layers of sightline's in a model, by name (the name of the layer, not of its tap)."""
     return {name.removesuffix(".attend"): module for name, module in model.named_modules() if isinstance(module, Tap)}
 
 
 @contextmanager
 def capture(
-    model: nn.Module, layers: Sequence[str] | None = None, queries: Sequence[tuple[int, int]] | None = None
+    model: nn.Module, layers: str | Sequence[str] | None = None, queries: Query | Sequence[Query] | None = None
 ) -> Iterator[Capture]:
     """Record attention weights of the forward passes run inside the context: `with capture(model) as maps: model(images)`.
 
     Args:
-        model: any model built from sightline's layers, not compiled.
-        layers: names or glob patterns of layers (`taps(model)` lists them); None: all.
+        model: any model built from sightline's layers, or a ViT or DeiT of timm's; not compiled. Fused kernels stay in use.
+        layers: names or glob patterns of layers (`attention_layers(model)` lists them); None: all.
         queries: pixels (row, column) of the model's input image, each turned into the query that covers it in every layer's
-            grid; None: every query, prefix tokens included.
+            grid; or tokens by name: "class", "distillation", "register1", ...; None: every query, prefix tokens included.
 
     Raises:
-        ValueError: the model has no attention, a pattern matches no layer, or a query lies outside the image.
+        ValueError: the model has no attention that can be captured or is compiled, a pattern matches no layer, a query lies
+            outside the image, a layer lacks the token asked for, or works on three axes.
         RuntimeError: no captured layer ran inside the context.
     """
-    chosen = _choose(taps(model), layers)
-    maps, image_size, handles = Capture(), [], []
-
-    def note_image(_module: nn.Module, args: tuple[Any, ...]) -> None:
-        image_size[:] = args[0].shape[-2:]
-        calls.clear()
-
-    calls: dict[str, int] = {}
-    handles.append(model.register_forward_pre_hook(note_image))
-    for name, tap in chosen.items():
-
-        def record(tap: Tap, args: tuple[Any, ...], options: dict[str, Any], _output: Tensor, name: str = name) -> None:
-            call = calls[name] = calls.get(name, -1) + 1
-            maps.add(_map(name, call, tap, args, options.get("grid"), queries, image_size))
-
-        handles.append(tap.register_forward_hook(record, with_kwargs=True))
-    try:
+    maps, asked = Capture(), [queries] if _is_one(queries) else queries
+    with watching(model, layers, lambda call: maps.add(_map(call, asked))):
         yield maps
-    finally:
-        for handle in handles:
-            handle.remove()
     if not maps:
         raise RuntimeError(
             "capture saw no attention: run the model's forward pass inside the `with` block, not compiled"
         )
 
 
-def _choose(known: dict[str, Tap], patterns: Sequence[str] | None) -> dict[str, Tap]:
-    if not known:
-        raise ValueError(
-            "this model has no attention layer of sightline's to capture; a convolution has no attention map"
-        )
-    if patterns is None:
-        return known
-    chosen = {}
-    for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        found = {name: tap for name, tap in known.items() if fnmatch(name, pattern)}
-        if not found:
-            raise ValueError(f"no attention layer matches {pattern!r}; the model has: {', '.join(known)}")
-        chosen |= found
-    return chosen
+def _is_one(queries: Any) -> bool:
+    return isinstance(queries, str) or (
+        isinstance(queries, tuple) and len(queries) == 2 and all(isinstance(one, int) for one in queries)
+    )
 
 
 @torch.no_grad()
-def _map(
-    name: str,
-    call: int,
-    tap: Tap,
-    operands: tuple[Any, ...],
-    grid: tuple[int, int] | None,
-    queries: Sequence[tuple[int, int]] | None,
-    image_size: list[int],
-) -> AttentionMap:
-    height, width = grid if grid is not None else _grid(tap.support, operands)
-    rows, cols = tap.support.query_grid(height, width)
+def _map(call: Call, queries: Any) -> AttentionMap:
+    where = call.query_geometry
     if queries is None:
-        flat = torch.arange(tap.support.prefix + rows * cols, device=operands[0].device)
+        flat = call.queries
     else:
-        flat = _covering(queries, image_size, rows, cols).to(operands[0].device) + tap.support.prefix
-    weights = tap.weights(*operands, queries=flat, grid=grid)
-    return AttentionMap(name, call, tap.op.name, weights, tap.support, flat, height, width)
-
-
-def _grid(where: Support, operands: tuple[Any, ...]) -> tuple[int, int]:
-    pooled = isinstance(where, support.Global)  # its keys may be pooled, its queries never are
-    spatial = operands[0 if pooled else 1].shape[2:]
-    if len(spatial) > 2:
-        raise ValueError(
-            f"capture draws maps over rows and columns; this layer works on {len(spatial)} axes {tuple(spatial)}. "
-            "Its weights are to be had from `layer.attend.weights(*operands)`"
-        )
-    return (1, spatial[0]) if len(spatial) == 1 else (spatial[0], spatial[1])
-
-
-def _covering(queries: Sequence[tuple[int, int]], image_size: list[int], rows: int, cols: int) -> Tensor:
-    height, width = image_size
-    for row, col in queries:
-        if not (0 <= row < height and 0 <= col < width):
-            raise ValueError(f"query ({row}, {col}) lies outside the image of {height} rows and {width} columns")
-    return torch.tensor([row * rows // height * cols + col * cols // width for row, col in queries])
+        flat = torch.tensor([where.flat(query) for query in queries], device=call.output.device)
+    again = isinstance(call.support, CrissCross)  # a later pass may need the weights of other queries
+    return AttentionMap(
+        call.layer,
+        call.index,
+        call.attending.op,
+        call.weights(flat),
+        call.support,
+        flat,
+        call.height,
+        call.width,
+        where,
+        call.key_geometry,
+        detached(call) if again else None,
+    )
