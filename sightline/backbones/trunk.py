@@ -16,6 +16,7 @@ from timm.layers import SelectAdaptivePool2d
 from timm.models import build_model_with_cfg, checkpoint_seq
 from torch import Tensor, nn
 
+from sightline.backbones.layout import FasterLayout
 from sightline.backbones.residual import Block, Bottleneck, Channelwise, Spatial
 from sightline.backbones.stem import CONV_STEM, Stem
 
@@ -84,6 +85,7 @@ class Trunk(nn.Module):
         super().__init__()
         self.num_classes, self.drop_rate, self.grad_checkpointing = num_classes, drop_rate, False
         stem, channels = config.stem, config.stem_width
+        self.layout = FasterLayout()
         self.conv1 = stem.make(in_chans, channels)
         self.bn1 = nn.BatchNorm2d(channels) if stem.norm else nn.Identity()
         self.act1 = nn.ReLU(inplace=True) if stem.norm else nn.Identity()
@@ -110,7 +112,7 @@ class Trunk(nn.Module):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """The feature map (B, num_features, H', W') before pooling."""
-        x = self.maxpool(self.act1(self.bn1(self.conv1(x))))
+        x = self.maxpool(self.act1(self.bn1(self.conv1(self.layout(x)))))
         for name in self.stages:
             stage = getattr(self, name)
             x = checkpoint_seq(stage, x) if self.grad_checkpointing and self.training else stage(x)

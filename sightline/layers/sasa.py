@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sightline.layers.projection import project
 from sightline.ops.local_attention import LOCAL_ATTENTION
 from sightline.ops.support import Window
 from sightline.ops.tap import Tap
@@ -97,9 +98,11 @@ class StandAloneSelfAttention2d(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        step = self.query_stride
-        query = self.query(x[:, :, ::step, ::step] if step > 1 else x)
-        y = self.attend(query, self.key(x), self.value(x), self.relative_rows, self.relative_cols)
+        if (step := self.query_stride) > 1:
+            query, (key, value) = self.query(x[:, :, ::step, ::step]), project(x, (self.key, self.value))
+        else:
+            query, key, value = project(x, (self.query, self.key, self.value))
+        y = self.attend(query, key, value, self.relative_rows, self.relative_cols)
         return average_pool(y, self.pool_stride)
 
 

@@ -49,8 +49,8 @@ struct Planes {
   }
   void fill(const Arguments& a, const Band& band, int64_t b, int64_t n) {
     v = k + a.D * band.plane;
-    for (int64_t d = 0; d < a.D; ++d) band.fill(a.key, b, n * a.D + d, k + d * band.plane);
-    for (int64_t e = 0; e < a.E; ++e) band.fill(a.value, b, n * a.E + e, v + e * band.plane);
+    band.fill(a.key, b, n * a.D, a.D, k);
+    band.fill(a.value, b, n * a.E, a.E, v);
   }
 };
 
@@ -140,7 +140,7 @@ void forward_item(const Arguments& a, const Window& window, int64_t bands, int64
   Planes planes(a, band, scratch);
   float *q = scratch.take((a.D + a.E) * q_plane), *y = q + a.D * q_plane;
   planes.fill(a, band, b, n);
-  for (int64_t d = 0; d < a.D; ++d) band.fill_queries(a.query, b, n * a.D + d, q + d * q_plane);
+  band.fill_queries(a.query, b, n * a.D, a.D, q, q_plane);
   const Head<G> head(a, band, planes, n, q_plane, q_row);
   Vec scale[G];
   for (int64_t p = 0; p < q_row; p += LANES) {
@@ -150,7 +150,7 @@ void forward_item(const Arguments& a, const Window& window, int64_t bands, int64
     for (int64_t g = 0; g < G; ++g) scale[g] = soften(planes.weights + g * a.K * a.K * LANES, a.K * a.K);
     sum_entries<G>(head.entries, planes.weights, head.v + p, band.plane, a.E, scale, y + p, q_plane, q_row);
   }
-  for (int64_t e = 0; e < a.E; ++e) band.drain(y + e * q_plane, a.output, b, n * a.E + e);
+  band.drain(y, q_plane, a.output, b, n * a.E, a.E);
 }
 
 // The sheet holds, for every row of a group one plane each: K * K of P, K * K of L, D of q, E of dy.
@@ -174,15 +174,14 @@ struct Backward {
     const Band band(window, from * G, to * G < window.h ? to * G : window.h);
     const int64_t at = sheet.at(from), dq_row = band.padded_queries(), dq_plane = Scratch::room(G * dq_row);
     planes.fill(a, band, b, n);
-    for (int64_t d = 0; d < a.D; ++d) band.fill_queries(a.query, b, n * a.D + d, q() + G * d * sheet.plane + at, sheet.plane);
-    for (int64_t e = 0; e < a.E; ++e) band.fill_queries(a.output, b, n * a.E + e, dy() + G * e * sheet.plane + at, sheet.plane);
+    band.fill_queries(a.query, b, n * a.D, a.D, q() + at, G * sheet.plane, sheet.plane);
+    band.fill_queries(a.output, b, n * a.E, a.E, dy() + at, G * sheet.plane, sheet.plane);
     const Head<G> head(a, band, planes, n, G * sheet.plane, sheet.plane);
     for (int64_t p = 0; p < dq_row; p += LANES) {
       weigh(head, p, at + p);
       if (own) differentiate(head, p, q() + at + p, dq + p, dq_plane, dq_row);
     }
-    if (own && !a.grad_query.missing())
-      for (int64_t d = 0; d < a.D; ++d) band.drain(dq + d * dq_plane, a.grad_query, b, n * a.D + d);
+    if (own && !a.grad_query.missing()) band.drain(dq, dq_plane, a.grad_query, b, n * a.D, a.D);
   }
 
   void weigh(const Head<G>& head, int64_t p, int64_t at) {
@@ -253,9 +252,8 @@ struct Backward {
         for (int64_t u = 0; u < length; u += LANES)
           sum_entries<G>(entries, weights + sheet.at(from) + u, values + G * c * sheet.plane + sheet.at(from) + u, G * sheet.plane,
                          some, one, gathered + u, G * plane, plane);
-        for (int64_t e = 0; e < some; ++e)
-          for (int64_t g = 0; g < G; ++g)
-            drain_pixels(window, gathered + (G * e + g) * plane, out, b, n * channels + c + e, G == 2 ? g : phase, from, to);
+        for (int64_t g = 0; g < G; ++g)
+          drain_pixels(window, gathered + g * plane, out, b, n * channels + c, G == 2 ? g : phase, from, to, some, G * plane);
       }
     }
   }

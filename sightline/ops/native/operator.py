@@ -42,10 +42,14 @@ def table(tensor: Tensor | None) -> Tensor | None:
 def empty_map(like: Tensor, channels: int, layout: Tensor | None = None) -> Tensor:
     """An uninitialised map (B, channels, H, W): dtype and size of `like`, memory format of `layout`, by default its own."""
     layout = like if layout is None else layout
-    last = layout.is_contiguous(memory_format=torch.channels_last) and not layout.is_contiguous()
-    memory_format = torch.channels_last if last else torch.contiguous_format
+    memory_format = torch.channels_last if channels_last(layout) else torch.contiguous_format
     size = (like.shape[0], channels, *like.shape[2:])
     return torch.empty(size, dtype=like.dtype, device=like.device, memory_format=memory_format)
+
+
+def channels_last(x: Tensor) -> bool:
+    """Whether a pixel's channels are neighbours in memory; also where x is some of the channels of a larger map."""
+    return x.stride(1) == 1 and not x.is_contiguous() and x.stride(3) >= x.shape[1] and x.shape[1] > 1
 
 
 def register(

@@ -109,13 +109,13 @@ SIGHTLINE_INLINE Vec total(const float* w, int64_t plane, const Readers& readers
 // Rows of pixels by index of their phase: as many as queries, or with a padded map all that windows reach.
 inline int64_t pixel_rows(const Window& window) { return window.h + (window.lowest ? 0 : window.highest); }
 
-// Write gathered rows of one phase of a channel to a tensor of the map's size.
+// Write gathered rows of one phase of neighbouring channels, `plane` floats apart, to a tensor of the map's size.
 inline void drain_pixels(const Window& window, const float* in, const View& out, int64_t b, int64_t c, int64_t phase, int64_t from,
-                         int64_t to) {
+                         int64_t to, int64_t channels = 1, int64_t plane = 0) {
   const int64_t s = window.stride, count = window.pixels(phase % s);
   for (int64_t r = from; r < to; ++r, in += window.pitch)
     if (const int64_t row = r * s * window.group + phase / s; row < window.H && count > 0)
-      write_row(out, b, c, row, phase % s, s, count, in);
+      write_rows(out, b, c, channels, row, phase % s, s, count, in, plane);
 }
 
 SIGHTLINE_CLOSE

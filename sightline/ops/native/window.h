@@ -77,7 +77,48 @@ struct Band {
   int64_t col_tap(int64_t j) const { return window.phase(j) * phase_floats + window.shift(j); }
 
   // Copy channel c of image b, the rows that the band's windows reach, into a plane; zeros elsewhere.
-  void fill(const View& view, int64_t b, int64_t c, float* out) const {
+  void fill(const View& view, int64_t b, int64_t c, float* out) const { fill(view, b, c, 1, out); }
+
+  // The same for neighbouring channels, into neighbouring planes.
+  void fill(const View& view, int64_t b, int64_t c, int64_t channels, float* out) const {
+    const int64_t together = view.channels_last() ? channels : 1;
+    for (int64_t d = 0; d < channels; ++d)
+      lay(out + d * plane, [&](int64_t row, int64_t col, int64_t pixels, float* to) {
+        if (d % together == 0) read_rows(view, b, c + d, together, row, col, window.stride, pixels, to, plane);
+      });
+  }
+
+  // Copy the queries (or anything of the output's size) of channel c; zeros between rows. Sub-planes are padded_queries() apart, or step.
+  void fill_queries(const View& view, int64_t b, int64_t c, float* out, int64_t step = 0) const {
+    fill_queries(view, b, c, 1, out, 0, step);
+  }
+
+  // The same for neighbouring channels, `query_plane` floats apart.
+  void fill_queries(const View& view, int64_t b, int64_t c, int64_t channels, float* out, int64_t query_plane, int64_t step = 0) const {
+    const int64_t together = view.channels_last() ? channels : 1;
+    for (int64_t d = 0; d < channels; ++d)
+      lay_queries(out + d * query_plane, step ? step : padded_queries(), [&](int64_t row, float* to) {
+        if (d % together == 0) read_rows(view, b, c + d, together, row, 0, 1, window.w, to, query_plane);
+      });
+  }
+
+  // Copy pixels by flat query index back into channel c of a tensor of the output's size.
+  void drain(const float* in, const View& view, int64_t b, int64_t c) const { drain(in, 0, view, b, c, 1); }
+
+  // The same for neighbouring channels, `query_plane` floats apart.
+  void drain(const float* in, int64_t query_plane, const View& view, int64_t b, int64_t c, int64_t channels) const {
+    const int64_t together = view.channels_last() ? channels : 1;
+    for (int64_t d = 0; d < channels; d += together)
+      for (int64_t r = first; r < end; ++r)
+        write_rows(view, b, c + d, together, r, 0, 1, window.w,
+                   in + d * query_plane + (r - first) % window.group * padded_queries() + (r - first) / window.group * window.pitch,
+                   query_plane);
+  }
+
+ private:
+  // Call read(row, column phase, pixels, where) for every row of input pixels that a plane holds; zeros elsewhere.
+  template <class Read>
+  void lay(float* out, const Read& read) const {
     const int64_t s = window.stride, step = s * window.group;
     for (int64_t row_phase = 0; row_phase < step; ++row_phase)
       for (int64_t col_phase = 0; col_phase < s; ++col_phase, out += phase_floats) {
@@ -88,33 +129,27 @@ struct Band {
           if (row < 0 || row >= window.H || pixels <= 0) continue;
           float* to = out + origin + r * window.pitch;
           while (next < to) *next++ = 0;
-          read_row(view, b, c, row, col_phase, s, pixels, to);
+          read(row, col_phase, pixels, to);
           next = to + pixels;
         }
         std::memset(next, 0, size_t(out + phase_floats - next) * sizeof(float));
       }
   }
 
-  // Copy the queries (or anything of the output's size) of channel c; zeros between rows. Sub-planes are padded_queries() apart, or step.
-  void fill_queries(const View& view, int64_t b, int64_t c, float* out, int64_t step = 0) const {
+  // Call read(row, where) for every row of queries; zeros between them. Sub-planes are `step` floats apart.
+  template <class Read>
+  void lay_queries(float* out, int64_t step, const Read& read) const {
     for (int64_t i = 0; i < window.group; ++i) {
-      float* next = out + i * (step ? step : padded_queries());
+      float* next = out + i * step;
       float* const start = next;
       for (int64_t r = first + i; r < end; r += window.group) {
         float* to = start + (r - first) / window.group * window.pitch;
         while (next < to) *next++ = 0;
-        read_row(view, b, c, r, 0, 1, window.w, to);
+        read(r, to);
         next = to + window.w;
       }
       while (next < start + padded_queries()) *next++ = 0;
     }
-  }
-
-  // Copy pixels by flat query index back into channel c of a tensor of the output's size.
-  void drain(const float* in, const View& view, int64_t b, int64_t c) const {
-    for (int64_t r = first; r < end; ++r)
-      write_row(view, b, c, r, 0, 1, window.w,
-                in + (r - first) % window.group * padded_queries() + (r - first) / window.group * window.pitch);
   }
 };
 
