@@ -25,6 +25,10 @@ class Recipe:
     epochs: int = 30
     batch_size: int = 64  # the global one: images an optimiser step, over all processes and accumulation
     image_size: int | None = None  # short side when the data are loaded; None: as they are
+    small_size: int | None = (
+        None  # side in the first epoch; it grows to the full one, see train/resize.py; None: full from the start
+    )
+    small_epochs: int = 0  # epochs until the full size is reached
     train_limit: int | None = None  # images used when the data are loaded; None: all
     test_limit: int | None = None
     seed: int = 0
@@ -53,6 +57,7 @@ class Recipe:
     ema: float | None = None  # decay of the averaged weights; None: no averaging
     accumulate: int = 1  # parts into which a process cuts its share of the batch
     precision: Literal["no", "bf16", "fp16"] = "no"
+    channels_last: bool = False  # memory layout of weights and images; faster for convolutions
 
     distillation: Literal["none", "soft", "hard"] = "none"
     distillation_alpha: float = 0.5  # weight of the teacher's term

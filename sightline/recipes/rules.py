@@ -10,6 +10,8 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "epochs": POSITIVE,
     "batch_size": POSITIVE,
     "image_size": POSITIVE,
+    "small_size": POSITIVE,
+    "small_epochs": RATE,
     "train_limit": POSITIVE,
     "test_limit": POSITIVE,
     "seed": (0, 2**63 - 1),

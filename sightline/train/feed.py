@@ -13,6 +13,7 @@ from sightline.data import Augment, Batch, Loader, Mix, Splits
 from sightline.recipes import Recipe
 from sightline.train.plan import Batches
 from sightline.train.repeat import Reordered, permutation, repeated_order
+from sightline.train.resize import resize, side
 
 Part = tuple[Tensor, Tensor]
 """Images (B, 3, H, W), normalised, and their targets (B, K)."""
@@ -54,10 +55,13 @@ class Feed:
         processes = self.accelerator.num_processes
         return Reordered(self.images, repeated_order(order, self.recipe.repeats, self.batches.size, processes))
 
-    def parts(self, batch: Batch, generator: torch.Generator) -> list[Part]:
-        """Augment and mix a share and cut it into the parts of a step, on the device of the run."""
+    def parts(self, batch: Batch, generator: torch.Generator, epoch: int) -> list[Part]:
+        """Augment, resize and mix a share and cut it into the parts of a step, on the device of the run."""
         device = self.accelerator.device
         images = self.augment(batch.images.to(device, non_blocking=True), generator)
+        images = resize(images, side(self.recipe, epoch, min(images.shape[2:])))
         mixed, targets = self.mix(images, batch.labels.to(device, non_blocking=True), generator)
+        if self.recipe.channels_last:
+            mixed = mixed.contiguous(memory_format=torch.channels_last)
         size = self.batches.per_process
         return list(zip(mixed.split(size), targets.split(size), strict=True))

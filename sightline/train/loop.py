@@ -115,7 +115,7 @@ class Loop:
     def _step(self, read: Iterator[Batch]) -> None:
         session = self.session
         started = time.perf_counter()
-        parts = self.feed.parts(next(read), session.seed_step())
+        parts = self.feed.parts(next(read), session.seed_step(), session.epoch)
         ready = time.perf_counter()
         loss = session.take_step(parts, self._rate())
         session.sums.add_step(loss, self.batches.size, ready - started, time.perf_counter() - started)

@@ -64,6 +64,8 @@ class Session:
 
     def __init__(self, model: nn.Module, recipe: Recipe, accelerator: Accelerator, teacher: Teacher | None) -> None:
         self.model, self.recipe, self.accelerator = model.to(accelerator.device), recipe, accelerator
+        if recipe.channels_last:
+            self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = WeightAverage(self.model, recipe.ema) if recipe.ema is not None else None
         self.prepared = accelerator.prepare(self.model)
         self.optimizer = build_optimizer(self.model, recipe)
