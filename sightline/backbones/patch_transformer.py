@@ -18,13 +18,40 @@ from sightline.backbones.transformer_net import PatchTransformer
 
 MINI = TransformerConfig(96, 5, 4, patch_size=2, patches_across=8, init="google", position_std=0.5)
 
+HYBRID = TransformerConfig(
+    128,
+    4,
+    4,
+    patch_size=2,
+    hidden=256,
+    stem=(1, 2),
+    stem_kind="residual",
+    stem_width=32,
+    init="google",
+    position_std=0.5,
+)
+FIRST = {"first_conv": "patch_embed.backbone.conv1"}
+TWO_HEADS = {"classifier": ("head", "head_dist")}
+
 NETS = {
     "vit_mini": Net("vit", "A small Vision Transformer: 5 blocks of 96 channels, 4 heads.", MINI, cfg=SMALL),
     "deit_mini_distilled": Net(
         "deit",
         "`vit_mini` with DeiT's distillation token.",
         replace(MINI, distilled=True),
-        cfg=SMALL | {"classifier": ("head", "head_dist")},
+        cfg=SMALL | TWO_HEADS,
+    ),
+    "vit_mini_hybrid": Net(
+        "vit",
+        "A small hybrid: the twin's first two stages, then 4 transformer blocks of 128 channels, 4 heads.",
+        HYBRID,
+        cfg=SMALL | FIRST,
+    ),
+    "deit_mini_hybrid_distilled": Net(
+        "deit",
+        "`vit_mini_hybrid` with DeiT's distillation token.",
+        replace(HYBRID, distilled=True),
+        cfg=SMALL | FIRST | TWO_HEADS,
     ),
 }
 

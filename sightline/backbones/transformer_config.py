@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 POSITIONS = ("1d", "2d", "relative", "none")
 PLACES = ("stem", "layers", "shared")
+STEMS = ("bit", "residual")
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class TransformerConfig:
         class_token: prepend a class token; without one the classifier reads the mean of the patches.
         distilled: append a distillation token with its own head.
         pre_logits: width of a hidden tanh layer before the head (ViT's pre-training head), True: dim; None: no such layer.
-        stem: bottlenecks a stage of a BiT ResNet before the patches (hybrid); (): none.
+        stem: bottlenecks a stage of a ResNet before the patches (hybrid); (): none.
+        stem_kind: of that ResNet: "bit", the paper's (`BitStem`), or "residual", for small images (`ResidualStem`).
         stem_width: channels of its root.
         gelu: "erf" or "tanh".
         positions: "1d", "2d", "relative" or "none", see `sightline.backbones.transformer_positions`.
@@ -44,6 +46,7 @@ class TransformerConfig:
     distilled: bool = False
     pre_logits: int | None = None
     stem: tuple[int, ...] = ()
+    stem_kind: str = "bit"
     stem_width: int = 64
     gelu: str = "erf"
     positions: str = "1d"
@@ -57,7 +60,7 @@ class TransformerConfig:
         for name in ("dim", "depth", "heads", "patch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
-        for name, known in (("positions", POSITIONS), ("positions_at", PLACES)):
+        for name, known in (("positions", POSITIONS), ("positions_at", PLACES), ("stem_kind", STEMS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}; got {getattr(self, name)!r}")
         if self.positions == "2d" and self.dim % 2:

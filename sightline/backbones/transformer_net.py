@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from sightline.backbones.bit_stem import BitStem
+from sightline.backbones.residual_stem import ResidualStem
 from sightline.backbones.transformer_block import TransformerBlock
 from sightline.backbones.transformer_config import TransformerConfig
 from sightline.backbones.transformer_init import initialise
@@ -70,7 +71,7 @@ class PatchTransformer(Intermediates):
 
         patch = cfg.patch_for(self.img_size)
         border = cfg.border if dynamic_img_pad is None else "pad" if dynamic_img_pad else "refuse"
-        backbone = BitStem(in_chans, cfg.stem, cfg.stem_width) if cfg.stem else None
+        backbone = _stem(cfg, in_chans)
         self.patch_embed = PatchEmbed(in_chans, cfg.dim, patch, border, backbone=backbone)
         self.grid = self.patch_embed.grid_of(*self.img_size)
         self.cls_token = nn.Parameter(torch.empty(1, 1, cfg.dim)) if cfg.class_token else None
@@ -242,6 +243,12 @@ class PatchTransformer(Intermediates):
 
     def _head(self) -> nn.Module:
         return nn.Linear(self.head_hidden_size, self.num_classes) if self.num_classes > 0 else nn.Identity()
+
+
+def _stem(cfg: TransformerConfig, in_chans: int) -> BitStem | ResidualStem | None:
+    if not cfg.stem:
+        return None
+    return {"bit": BitStem, "residual": ResidualStem}[cfg.stem_kind](in_chans, cfg.stem, cfg.stem_width)
 
 
 def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
