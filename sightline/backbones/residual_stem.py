@@ -5,6 +5,7 @@
 Source: Dosovitskiy et al. 2021, arXiv 2010.11929, section 3.1, "Hybrid Architecture": patches are cut from a ResNet's features.
 Ours:   all sizes, and batch normalisation; the paper's stem, `BitStem`, is made for images of 224 pixels and starts with a quarter
         of their rows.
+Ours:   names are the trunk's, so that the weights of a trained twin fit.
 Legend: B batch, H W rows and columns.
 """
 
@@ -31,7 +32,7 @@ class ResidualStem(nn.Module):
         self.conv1 = SMALL_STEM.make(in_chans, width)
         self.bn1 = nn.BatchNorm2d(width)
         self.act1 = nn.ReLU(inplace=True)
-        stages, channels = [], width
+        channels = width
         for stage, depth in enumerate(layers):
             inner = width * 2**stage
             blocks = []
@@ -39,13 +40,16 @@ class ResidualStem(nn.Module):
                 stride = 2 if stage > 0 and index == 0 else 1
                 blocks.append(Bottleneck(channels, inner, EXPANSION * inner, stride, (1, 1), spatial.convolution))
                 channels = EXPANSION * inner
-            stages.append(nn.Sequential(*blocks))
-        self.stages = nn.Sequential(*stages)
+            self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
+        self.stages = [f"layer{stage + 1}" for stage in range(len(layers))]
         self.channels = channels
         self.reduction = 2 ** max(len(layers) - 1, 0)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.stages(self.act1(self.bn1(self.conv1(x))))
+        x = self.act1(self.bn1(self.conv1(x)))
+        for name in self.stages:
+            x = getattr(self, name)(x)
+        return x
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of the features of a height x width image."""

@@ -4,6 +4,7 @@ recipe              for
 mini                your own images of 8 to 64 pixels; the default
 digits              the demonstration on scikit-learn's digits
 cifar10             a first result on CIFAR-10
+cifar10_warm        the same for a net that starts from the trained twin
 kd_NAME             the same budget, distilled from a teacher
 NAME_smoke          the same path through the code in seconds
 """
@@ -13,7 +14,7 @@ from dataclasses import fields, replace
 from difflib import get_close_matches
 from typing import Any, get_type_hints
 
-from sightline.recipes.cifar10 import CIFAR10
+from sightline.recipes.cifar10 import CIFAR10, CIFAR10_WARM
 from sightline.recipes.digits import DIGITS
 from sightline.recipes.mini import MINI
 from sightline.recipes.recipe import Recipe
@@ -22,7 +23,7 @@ from sightline.recipes.variants import distilled, smoke
 
 __all__ = ["RECIPES", "Recipe", "distilled", "get", "override", "restore", "smoke"]
 
-_FULL = [variant for recipe in (MINI, DIGITS, CIFAR10) for variant in (recipe, distilled(recipe))]
+_FULL = [variant for recipe in (MINI, DIGITS, CIFAR10, CIFAR10_WARM) for variant in (recipe, distilled(recipe))]
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in [*_FULL, *map(smoke, _FULL)]}
 
 

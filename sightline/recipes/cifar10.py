@@ -8,6 +8,8 @@ Padding 4 and flips are the standard augmentation of this set (He et al. 2016, a
 no mixing and no RandAugment, both need many times the epochs to pay.
 """
 
+from dataclasses import replace
+
 from sightline.recipes.recipe import Recipe
 
 CIFAR10 = Recipe(
@@ -25,4 +27,22 @@ CIFAR10 = Recipe(
     precision="bf16",
     channels_last=True,
     eval_every=4,
+)
+
+CIFAR10_WARM = replace(
+    CIFAR10,
+    name="cifar10_warm",
+    card="""cifar10_warm: half of cifar10, for a net that starts from the trained convolutional twin.
+
+    sightline train --model lrnet_mini --data CIFAR10_DIR --recipe cifar10_warm --finetune runs/resnet_mini
+
+A non-local block can be put into any trained net (arXiv 1711.07971, section 3.3), and CCNet's trunk is a trained ResNet
+(1811.11721, section 4). For operators that replace convolutions it is ours: everything but the new operator begins trained, so
+that it learns in half the epochs. A result to compare nets by needs cifar10, from scratch, for all of them.
+""",
+    epochs=4,
+    small_epochs=3,
+    lr=2e-3,
+    warmup_epochs=0.5,
+    eval_every=2,
 )
