@@ -20,7 +20,7 @@ MINI = TransformerConfig(96, 5, 4, patch_size=2, patches_across=8, init="google"
 
 HYBRID = TransformerConfig(
     128,
-    4,
+    3,
     4,
     patch_size=2,
     hidden=256,
@@ -43,7 +43,7 @@ NETS = {
     ),
     "vit_mini_hybrid": Net(
         "vit",
-        "A small hybrid: the twin's first two stages, then 4 transformer blocks of 128 channels, 4 heads.",
+        "A small hybrid: the twin's first two stages, then 3 transformer blocks of 128 channels, 4 heads.",
         HYBRID,
         cfg=SMALL | FIRST,
     ),

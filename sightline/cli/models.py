@@ -19,9 +19,13 @@ def models(
     ] = None,
     output: Annotated[Format, typer.Option("--format", help="table, json, csv or markdown.")] = Format.TABLE,
 ) -> None:
-    """List the nets: family, image size, parameters and multiply-adds, paper. What the papers print: `sightline cost --all`."""
+    """List the nets: family, image size, parameters, multiply-adds, weights that come along, paper.
+
+    What the papers print of them: `sightline cost --all`.
+    """
     from sightline.backbones import family_of, list_models, own_size
     from sightline.cost import count_entry, known_counts
+    from sightline.weights.box import boxed
 
     names = list_models(pattern, family)
     if not names:
@@ -44,6 +48,7 @@ def models(
                 "image": f"{size[0]} x {size[1]}",
                 "parameters": millions(parameters) if people else parameters,
                 "multiply-adds": millions(macs) if people else macs,
+                "weights": ", ".join(boxed(name)),
                 "paper": f"{about.paper}, arXiv {about.arxiv}",
             }
         )

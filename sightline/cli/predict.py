@@ -8,6 +8,7 @@ import typer
 
 from sightline.cli.app import app
 from sightline.cli.output import Format, show
+from sightline.cli.trained import trained
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,14 +17,20 @@ BATCH = 64
 
 
 @app.command(
-    epilog="Examples: `sightline predict --run runs/vit_mini photo.jpg` · "
+    epilog="Examples: `sightline predict --model vit_mini_hybrid --weights cifar10 photos/` · "
+    "`sightline predict --run runs/vit_mini photo.jpg` · "
     "`sightline predict --run runs/vit_mini photos/ 'more/*.png' --top 3 --format csv`"
 )
 def predict(
     pictures: Annotated[list[str], typer.Argument(help="Files, folders (searched through) or glob patterns.")],
     run: Annotated[
-        str, typer.Option(help="Run folder of a trained net, a folder of transformers or timm, or hf-hub:ORG/NAME.")
-    ],
+        str | None,
+        typer.Option(help="Run folder of a trained net, a folder of transformers or timm, or hf-hub:ORG/NAME."),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Instead of --run: a net's name, with --weights.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Weights for --model: `cifar10`, which comes with sightline, a file, timm:NAME.")
+    ] = None,
     top: Annotated[int, typer.Option(min=1, help="How many classes to name a picture.")] = 1,
     output: Annotated[Format, typer.Option("--format", help="table, json or csv.")] = Format.TABLE,
 ) -> None:
@@ -32,10 +39,9 @@ def predict(
     A file that can not be read is named and skipped; then the exit code is 1, after all others were classified.
     """
     from sightline.data import UnreadableImage, View, read_image
-    from sightline.evaluate import load_run
 
     files = _files(pictures)
-    model, meta = load_run(run)
+    net, meta = trained(run, model, weights)
     view = View(meta.crop, meta.crop_mode == "squash", meta.interpolation)
     rows: list[dict[str, Any]] = []
     unreadable = 0
@@ -47,7 +53,7 @@ def predict(
             unreadable += 1
             typer.secho(f"Skipped: {problem}", fg="yellow", err=True)
         if batch and (len(batch) == BATCH or position == len(files)):
-            rows += _classify(model, meta, batch, top)
+            rows += _classify(net, meta, batch, top)
             batch = []
     if output is Format.TABLE:
         rows = [row | {"probability": f"{row['probability']:.1%}"} for row in rows]

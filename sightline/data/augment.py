@@ -20,6 +20,7 @@ STRONGEST = 10
 """RandAugment magnitude at which every operation reaches its full range."""
 ERASED_AREA = (0.02, 1 / 3)
 ERASED_RATIO = (0.3, 1 / 0.3)
+ERASERS = ("noise", "colour", "zero")
 
 
 def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
@@ -35,12 +36,14 @@ def flip(images: Tensor, probability: float, generator: torch.Generator) -> Tens
     return torch.where(mirrored, images.flip(-1), images)
 
 
-def erase(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """Fill one random box of each sample of float (B, C, H, W) with normal noise, with this probability.
+def erase(images: Tensor, probability: float, generator: torch.Generator, mode: str = "noise") -> Tensor:
+    """Fill one random box of each sample of float (B, C, H, W), with this probability.
+
+    With normal "noise", with one normal "colour", or with "zero", the mean colour of normalised images.
 
     Source: Zhong et al. 2017, "Random Erasing Data Augmentation", arXiv 1708.04896, algorithm 1: 0.02 to 1/3 of the area.
-    Ours:   noise per pixel, for normalised images; ratios log-uniform from 0.3 to 1 / 0.3; a box that does not fit is shortened
-            instead of drawn again.
+    Ours:   noise per pixel unless asked otherwise, as DeiT's code (timm's "pixel"); ratios log-uniform from 0.3 to 1 / 0.3; a
+            box that does not fit is shortened instead of drawn again.
     """
     batch, _, height, width = images.shape
     chosen = draw.chance(batch, probability, generator, images)
@@ -49,8 +52,14 @@ def erase(images: Tensor, probability: float, generator: torch.Generator) -> Ten
     rows = _interval((area * aspect).sqrt(), height, generator)  # B, H
     cols = _interval((area / aspect).sqrt(), width, generator)  # B, W
     box = chosen[:, None, None, None] & rows[:, None, :, None] & cols[:, None, None, :]
-    noise = torch.randn(images.shape, generator=generator, device=generator.device)
-    return torch.where(box, noise.to(images), images)
+    return torch.where(box, _filling(images, mode, generator), images)
+
+
+def _filling(images: Tensor, mode: str, generator: torch.Generator) -> Tensor:
+    if mode == "zero":
+        return images.new_zeros(())
+    shape = images.shape if mode == "noise" else (*images.shape[:2], 1, 1)
+    return torch.randn(shape, generator=generator, device=generator.device).to(images)
 
 
 def _interval(length: Tensor, size: int, generator: torch.Generator) -> Tensor:
@@ -72,7 +81,9 @@ class Augment:
         flip: probability of mirroring left and right. Where sides matter, as with digits, it stays 0.
         randaugment_ops: RandAugment operations in a row; 0: none.
         randaugment_magnitude: their magnitude, 0 to 10.
+        randaugment_std: spread of that magnitude.
         erasing: probability of erasing a box.
+        erasing_mode: what fills it: "noise", "colour" or "zero".
 
     Raises:
         ValueError: an argument is out of range, or both crops are asked for.
@@ -86,6 +97,8 @@ class Augment:
     randaugment_ops: int = 0
     randaugment_magnitude: int = 9
     erasing: float = 0.0
+    randaugment_std: float = 0.0
+    erasing_mode: str = "noise"
 
     def __post_init__(self) -> None:
         for name in ("flip", "erasing"):
@@ -97,6 +110,11 @@ class Augment:
             )
         if not 0 <= self.randaugment_magnitude <= STRONGEST:
             raise ValueError(f"randaugment_magnitude runs from 0 to {STRONGEST}; got {self.randaugment_magnitude}")
+        if self.randaugment_std < 0 or self.erasing_mode not in ERASERS:
+            raise ValueError(
+                f"randaugment_std can not be negative, erasing_mode is one of {', '.join(ERASERS)}; "
+                f"got {self.randaugment_std}, {self.erasing_mode!r}"
+            )
         if self.resized_crop is not None:
             self._check_resized_crop(*self.resized_crop)
 
@@ -119,6 +137,8 @@ class Augment:
         if self.randaugment_ops:
             from sightline.data.randaugment import rand_augment  # only here: torchvision takes seconds to import
 
-            images = rand_augment(images, self.randaugment_ops, self.randaugment_magnitude, generator)
+            images = rand_augment(
+                images, self.randaugment_ops, self.randaugment_magnitude, generator, self.randaugment_std
+            )
         floats = normalise(images, self.mean, self.std)
-        return erase(floats, self.erasing, generator) if self.erasing else floats
+        return erase(floats, self.erasing, generator, self.erasing_mode) if self.erasing else floats

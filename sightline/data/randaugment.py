@@ -4,6 +4,8 @@ Source: Cubuk et al. 2019, "RandAugment", arXiv 1909.13719, section 3: N of 14 o
 Ours:   M runs from 0 (nothing) to 10 (the full range), as in the papers' and DeiT's tables ("9"); ranges of AutoAugment:
         rotation 30 degrees, shear 0.3, translation 0.45 of the side, colour, contrast, brightness and sharpness 1 +- 0.9,
         posterising from 8 bits to 4, solarising from level 256 to 0. The sign is drawn per sample.
+Ours:   a magnitude with a spread (timm's "mstd", 0.5 in DeiT) is drawn from a normal distribution, cut to 0 .. 10, once for all
+        samples of a batch that drew the same operation and sign; DeiT's code draws it for every sample.
 Ours:   translations are whole pixels, which keeps tiny images sharp; what moves in from outside is black.
 """
 
@@ -19,24 +21,33 @@ from sightline.data import draw
 from sightline.data.augment import STRONGEST
 
 
-def rand_augment(images: Tensor, ops: int, magnitude: int, generator: torch.Generator) -> Tensor:
-    """Apply `ops` random operations of this magnitude (0 .. 10) to every sample of uint8 (B, 3, H, W)."""
-    strength = magnitude / STRONGEST
+def rand_augment(
+    images: Tensor, ops: int, magnitude: int, generator: torch.Generator, magnitude_std: float = 0.0
+) -> Tensor:
+    """Apply `ops` random operations to every sample of uint8 (B, 3, H, W), of this magnitude (0 .. 10), give or take a spread."""
     for _ in range(ops):
         # Drawn and grouped on the CPU: which operations to launch is decided there.
         choice = draw.integers((len(images),), len(OPERATIONS), generator, torch.empty(0))
         sign = 2 * draw.integers((len(images),), 2, generator, torch.empty(0)) - 1
-        images = _apply(images, choice, sign, strength)
+        images = _apply(images, choice, sign, _strengths(magnitude, magnitude_std, generator))
     return images
 
 
-def _apply(images: Tensor, choice: Tensor, sign: Tensor, strength: float) -> Tensor:
+def _strengths(magnitude: int, std: float, generator: torch.Generator) -> list[list[float]]:
+    """Strength 0 .. 1 of each operation, for either sign."""
+    levels = torch.full((len(OPERATIONS), 2), float(magnitude), dtype=torch.float64)
+    if std > 0:
+        levels += std * torch.randn(levels.shape, generator=generator, device=generator.device).cpu()
+    return (levels.clamp(0, STRONGEST) / STRONGEST).tolist()
+
+
+def _apply(images: Tensor, choice: Tensor, sign: Tensor, strengths: list[list[float]]) -> Tensor:
     changed = images.clone()
     for number, operation in enumerate(OPERATIONS.values()):
         for side in (-1, 1):
             members = ((choice == number) & (sign == side)).nonzero().flatten().to(images.device)
             if len(members):
-                changed[members] = operation(images[members], side * strength)
+                changed[members] = operation(images[members], side * strengths[number][side > 0])
     return changed
 
 

@@ -12,7 +12,7 @@ from sightline.evaluate.statistics import (
     t_interval,
     wilson_interval,
 )
-from sightline.weights import ModelMeta, load_run, read_weights, save_weights, weights_file
+from sightline.weights import ModelMeta, load_net, load_run, read_weights, save_weights, weights_file
 
 __all__ = [
     "Interval",
@@ -23,6 +23,7 @@ __all__ = [
     "accuracy_interval",
     "calibration_error",
     "evaluate",
+    "load_net",
     "load_run",
     "mcnemar",
     "paired_bootstrap",

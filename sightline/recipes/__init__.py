@@ -5,6 +5,9 @@ mini                your own images of 8 to 64 pixels; the default
 digits              the demonstration on scikit-learn's digits
 cifar10             a first result on CIFAR-10
 cifar10_warm        the same for a net that starts from the trained twin
+deit, deit_distilled, deit_soft, deit_384, deit_384_distilled       DeiT's, for images of 224 and 384 pixels
+vit_imagenet, vit_pretrain, vit_finetune                            ViT's
+resnet, nonlocal, sasa, lrnet, aa, aa_cifar, san                    the others'
 kd_NAME             the same budget, distilled from a teacher
 NAME_smoke          the same path through the code in seconds
 """
@@ -17,6 +20,8 @@ from typing import Any, get_type_hints
 from sightline.recipes.cifar10 import CIFAR10, CIFAR10_WARM
 from sightline.recipes.digits import DIGITS
 from sightline.recipes.mini import MINI
+from sightline.recipes.papers_residual import RESIDUAL
+from sightline.recipes.papers_transformers import TRANSFORMERS
 from sightline.recipes.recipe import Recipe
 from sightline.recipes.rules import parse
 from sightline.recipes.variants import distilled, smoke
@@ -24,7 +29,8 @@ from sightline.recipes.variants import distilled, smoke
 __all__ = ["RECIPES", "Recipe", "distilled", "get", "override", "restore", "smoke"]
 
 _FULL = [variant for recipe in (MINI, DIGITS, CIFAR10, CIFAR10_WARM) for variant in (recipe, distilled(recipe))]
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in [*_FULL, *map(smoke, _FULL)]}
+_ALL = [*_FULL, *TRANSFORMERS, *RESIDUAL]
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in [*_ALL, *map(smoke, _ALL)]}
 
 
 def get(name: str) -> Recipe:

@@ -2,7 +2,7 @@
 
 Sources of single fields: label smoothing, mixup, cutmix, RandAugment, erasing, stochastic depth and the distillation terms as in
 DeiT (arXiv 2012.12877, table 9 and section 5); each recipe's own values are explained in its run card, the field `card`.
-Ours: one batch size, the global one; learning rates are absolute and never rescaled in silence.
+Ours: one batch size, the global one; a learning rate is rescaled by the batch only where `lr_batch` says so, and is logged.
 """
 
 from dataclasses import dataclass
@@ -33,12 +33,17 @@ class Recipe:
     test_limit: int | None = None
     seed: int = 0
 
-    optimizer: Literal["adamw", "sgd"] = "adamw"  # sgd: Nesterov momentum
+    optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: float = 1e-3
-    min_lr: float = 1e-5
+    lr_batch: int | None = None  # the rate used is lr * batch_size / lr_batch; None: it is lr, whatever the batch
+    min_lr: float = 1e-5  # where cosine and line end
+    schedule: Literal["cosine", "linear", "step"] = "cosine"
+    step_epochs: float = 30.0  # step: epochs between two falls of the rate
+    step_factor: float = 0.1  # step: what it is multiplied by
     warmup_epochs: float = 2.0
     weight_decay: float = 0.05  # not on norms, biases, nor what the model exempts
     momentum: float = 0.9
+    nesterov: bool = True  # form of the momentum
     betas: tuple[float, float] = (0.9, 0.999)
     clip_grad: float | None = 1.0  # largest norm of the gradient; None: no clipping
 
@@ -47,13 +52,21 @@ class Recipe:
     cutmix: float = 0.0  # alpha; with mixup too, each batch takes one of the two
     mix_prob: float = 1.0  # share of batches that are mixed
     crop_padding: int = 0
+    resized_crop: tuple[float, float] | None = (
+        None  # shares of the area of a crop that is enlarged; in place of crop_padding
+    )
     flip: float = 0.0  # probability of a left-right flip
     randaugment_ops: int = 0
     randaugment_magnitude: int = 9  # 0 to 10
+    randaugment_std: float = 0.0  # spread of the magnitude
     erasing: float = 0.0  # probability
+    erasing_mode: Literal["noise", "colour", "zero"] = "noise"
     repeats: int = 1  # repeated augmentation: times an image is drawn in a row, 3 in DeiT
 
+    dropout: float = 0.0
     drop_path: float = 0.0  # stochastic depth at the deepest block
+    hidden_head: bool = False  # ViT's pre-training head: a hidden tanh layer before the classifier
+    fresh_head: bool = False  # after --finetune, the classifier begins anew even when its shape fits
     ema: float | None = None  # decay of the averaged weights; None: no averaging
     accumulate: int = 1  # parts into which a process cuts its share of the batch
     precision: Literal["no", "bf16", "fp16"] = "no"
@@ -70,5 +83,12 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check(self)
-        if self.min_lr > self.lr:
-            raise ValueError(f"min_lr must not exceed lr; got min_lr={self.min_lr!r}, lr={self.lr!r}")
+        if self.min_lr > self.peak_lr and self.schedule != "step":
+            raise ValueError(f"min_lr must not exceed lr; got min_lr={self.min_lr!r}, lr={self.peak_lr!r}")
+        if self.resized_crop is not None and self.crop_padding:
+            raise ValueError(f"choose one crop: crop_padding={self.crop_padding} or resized_crop={self.resized_crop}")
+
+    @property
+    def peak_lr(self) -> float:
+        """The learning rate after warm-up: lr, or lr * batch_size / lr_batch."""
+        return self.lr if self.lr_batch is None else self.lr * self.batch_size / self.lr_batch

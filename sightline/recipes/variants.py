@@ -6,7 +6,7 @@ from sightline.recipes.recipe import Recipe
 
 
 def smoke(recipe: Recipe) -> Recipe:
-    """The same path through the code in seconds: 2 epochs, 128 images, batches of at most 32. Its accuracy means nothing."""
+    """The same path through the code in seconds: 2 epochs of 128 images of at most 32 pixels. Its accuracy means nothing."""
     card = f"{recipe.name}_smoke: {recipe.name} shrunk to 2 epochs and 128 images, to see that everything runs.\n"
     return replace(
         recipe,
@@ -14,6 +14,9 @@ def smoke(recipe: Recipe) -> Recipe:
         card=card,
         epochs=2,
         batch_size=min(recipe.batch_size, 32),
+        image_size=min(recipe.image_size, 32) if recipe.image_size else None,
+        small_epochs=min(recipe.small_epochs, 1),
+        step_epochs=min(recipe.step_epochs, 1.0),
         warmup_epochs=min(recipe.warmup_epochs, 0.5),
         train_limit=128,
         test_limit=128,

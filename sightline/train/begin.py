@@ -30,10 +30,11 @@ def recorded(run: RunFolder, resume: bool) -> dict[str, Any] | None:
 
 
 def describe(recipe: Recipe, name: str, splits: Splits, options: Mapping[str, Any]) -> ModelMeta:
-    """The model to be trained; stochastic depth goes to its entry point."""
-    depth = {"drop_path_rate": recipe.drop_path} if recipe.drop_path > 0 else {}
+    """The model to be trained; what the recipe says of it goes to its entry point."""
+    asked = {"drop_rate": recipe.dropout, "drop_path_rate": recipe.drop_path, "pre_logits": recipe.hidden_head}
+    made = {key: value for key, value in asked.items() if value}
     return ModelMeta(
-        name, depth | dict(options), splits.classes, splits.image_size, splits.mean, splits.std, source=splits.source
+        name, made | dict(options), splits.classes, splits.image_size, splits.mean, splits.std, source=splits.source
     )
 
 
@@ -53,7 +54,7 @@ def begin(run: RunFolder, recipe: Recipe, meta: ModelMeta, here: dict[str, Any],
             run.write_log([line for line in run.log() if line["epoch"] < session.epoch])
         return session
     if "finetune" in here:
-        here["finetune"] = load_pretrained(model, here["finetune"]["source"]).as_dict()
+        here["finetune"] = load_pretrained(model, here["finetune"]["source"], recipe.fresh_head).as_dict()
     session = Session(model, recipe, accelerator, teacher)
     accelerator.wait_for_everyone()  # so that no process takes the new recipe.json for an older run's
     if accelerator.is_main_process:

@@ -32,6 +32,9 @@ class Feed:
             randaugment_ops=recipe.randaugment_ops,
             randaugment_magnitude=recipe.randaugment_magnitude,
             erasing=recipe.erasing,
+            resized_crop=recipe.resized_crop,
+            randaugment_std=recipe.randaugment_std,
+            erasing_mode=recipe.erasing_mode,
         )
         self.mix = Mix(len(splits.classes), recipe.mixup, recipe.cutmix, recipe.mix_prob, recipe.label_smoothing)
 

@@ -35,8 +35,14 @@ class Loaded:
         return asdict(self)
 
 
-def load_pretrained(model: nn.Module, source: str | os.PathLike[str]) -> Loaded:
+def load_pretrained(model: nn.Module, source: str | os.PathLike[str], fresh_head: bool = False) -> Loaded:
     """Load what fits from a weights file, a folder or another source (see `sightline.create_model`) into `model`, in place.
+
+    Args:
+        model: the net.
+        source: the weights.
+        fresh_head: the classifier begins anew even when the source's would fit, as in ViT's fine-tuning (arXiv 2010.11929,
+            section 3.2); its tensors are then among the missing.
 
     Raises:
         RunFolderError: the source can not be read, or nothing in it fits.
@@ -44,7 +50,20 @@ def load_pretrained(model: nn.Module, source: str | os.PathLike[str]) -> Loaded:
     report = load_weights(_part(model, source), source, strict=False, fresh_classifier=True)
     matched = len(report.of("matched")) + len(report.of("resized"))
     missing = tuple(entry.ours for entry in report.of("missing"))
-    return Loaded(str(source), matched, tuple(_reason(entry) for entry in report.of("dropped")), missing)
+    dropped = tuple(_reason(entry) for entry in report.of("dropped"))
+    if fresh_head:
+        renewed = _renew_head(model)
+        taken = {entry.ours for status in ("matched", "resized") for entry in report.of(status)}
+        matched = len((taken & model.state_dict().keys()) - set(renewed))
+        missing += tuple(name for name in renewed if name not in missing)
+    return Loaded(str(source), matched, dropped, missing)
+
+
+def _renew_head(model: nn.Module) -> list[str]:
+    """Begin the classifier anew; names of its tensors."""
+    before = dict(model.named_parameters())
+    model.reset_classifier(model.num_classes)  # type: ignore[operator] (timm's convention)
+    return [name for name, parameter in model.named_parameters() if before.get(name) is not parameter]
 
 
 def _part(model: nn.Module, source: str | os.PathLike[str]) -> nn.Module:

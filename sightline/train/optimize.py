@@ -1,5 +1,11 @@
 """The optimiser, and the learning rate of each step.
 
+    warm-up  a line up to the peak over `warmup_epochs`
+    cosine   min + (peak - min) (1 + cos(pi t)) / 2,   t from 0 after the warm-up to 1 at the last step
+    linear   min + (peak - min) (1 - t)
+    step     peak * factor^(epochs done // step_epochs)
+    peak     lr, or lr * batch_size / lr_batch: the rule of Goyal et al. 2017, arXiv 1706.02677, section 2.1
+
 Source: AdamW, Loshchilov and Hutter 2019, arXiv 1711.05101; cosine, the same authors 2017, arXiv 1608.03983, without restarts.
 Ours: the learning rate is a function of the step and holds no state.
 """
@@ -16,24 +22,28 @@ FUSED = ("cpu", "cuda")
 
 
 def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW or SGD with Nesterov momentum; no decay on norms, biases and what `model.no_weight_decay()` names."""
+    """AdamW, or SGD with momentum; no decay on norms, biases and what `model.no_weight_decay()` names."""
     exempt = getattr(model, "no_weight_decay", set)()
     groups = param_groups_weight_decay(model, recipe.weight_decay, no_weight_decay_list=exempt)
     fused = all(p.device.type in FUSED for p in model.parameters())
     if recipe.optimizer == "sgd":
-        nesterov = recipe.momentum > 0
-        return torch.optim.SGD(groups, recipe.lr, recipe.momentum, nesterov=nesterov, fused=fused)
-    return torch.optim.AdamW(groups, recipe.lr, recipe.betas, fused=fused)
+        nesterov = recipe.nesterov and recipe.momentum > 0
+        return torch.optim.SGD(groups, recipe.peak_lr, recipe.momentum, nesterov=nesterov, fused=fused)
+    return torch.optim.AdamW(groups, recipe.peak_lr, recipe.betas, fused=fused)
 
 
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
-    """The rate of optimiser step `step`, counted from 0 over the whole run: a line up to `lr`, then a cosine down to `min_lr`."""
+    """The rate of optimiser step `step`, counted from 0 over the whole run: a line up to the peak, then the recipe's schedule."""
+    peak = recipe.peak_lr
     total = recipe.epochs * steps_per_epoch
     warmup = min(round(recipe.warmup_epochs * steps_per_epoch), total)
     if step < warmup:
-        return recipe.lr * (step + 1) / (warmup + 1)
+        return peak * (step + 1) / (warmup + 1)
+    if recipe.schedule == "step":
+        return peak * recipe.step_factor ** math.floor(step / steps_per_epoch / recipe.step_epochs)
     progress = (step - warmup) / max(1, total - 1 - warmup)
-    return recipe.min_lr + (recipe.lr - recipe.min_lr) * (1 + math.cos(math.pi * progress)) / 2
+    left = (1 + math.cos(math.pi * progress)) / 2 if recipe.schedule == "cosine" else 1 - progress
+    return recipe.min_lr + (peak - recipe.min_lr) * left
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -103,6 +103,7 @@ def record(
             "fingerprint": splits.fingerprint,
         },
         "batch": batches.as_dict(),
+        "peak_lr": recipe.peak_lr,
     }
     if finetune is not None:
         content["finetune"] = {"source": str(finetune)}

@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sightline.evaluate import ModelMeta, load_run
+from sightline.evaluate import ModelMeta, load_net, load_run
 from sightline.runs import RunFolderError
 from sightline.weights import load_weights
+from sightline.weights.box import boxed
 
 
 class Teacher(nn.Module):
@@ -49,11 +50,14 @@ class Teacher(nn.Module):
 
 
 def load_teacher(source: str, student: ModelMeta) -> Teacher:
-    """The teacher named by a recipe: a run folder, a weights file of a run, or MODEL:FILE for weights without our header.
+    """The teacher named by a recipe: a run folder, a weights file, MODEL:FILE, MODEL:NAME, `timm:NAME`, `hf-hub:ORG/NAME`.
 
     Args:
         source: MODEL:FILE takes a model name that timm or sightline knows and a safetensors file of its tensors; such a
-            teacher is taken to have the student's classes, image size and normalisation.
+            teacher is taken to have the student's classes, image size and normalisation. MODEL:NAME takes weights that
+            come with sightline ("resnet_mini:cifar10"). `timm:NAME` takes timm's weights, from its cache or the Hub, and their
+            image size and normalisation; its classes are taken to be the student's in the same order (folders of ImageNet sorted
+            by name are in timm's order), so only their number is compared.
         student: what the student is.
 
     Raises:
@@ -61,14 +65,31 @@ def load_teacher(source: str, student: ModelMeta) -> Teacher:
         ValueError: the teacher knows other classes, or the same in another order.
     """
     name, colon, file = source.partition(":")
+    if name == "timm":
+        return _of_timm(source, file, student)
+    if file in boxed(name):
+        return _known(source, *load_net(name, file), student)
     if colon and not Path(source).exists() and timm.is_model(name):
         meta = ModelMeta(name, {}, student.classes, student.image_size, student.mean, student.std)
         return Teacher(_named(meta, file), meta, student.mean, student.std)
-    model, meta = load_run(source)
+    return _known(source, *load_run(source), student)
+
+
+def _known(source: str, model: nn.Module, meta: ModelMeta, student: ModelMeta) -> Teacher:
     if meta.classes != student.classes:
         raise ValueError(
             f"the teacher {source} knows the classes {', '.join(meta.classes)}; the student learns "
             f"{', '.join(student.classes)}. Distillation needs the same classes in the same order"
+        )
+    return Teacher(model, meta, student.mean, student.std)
+
+
+def _of_timm(source: str, name: str, student: ModelMeta) -> Teacher:
+    model, meta = load_net(name, source)
+    if len(meta.classes) != len(student.classes):
+        raise ValueError(
+            f"the teacher {source} knows {len(meta.classes)} classes, the student learns {len(student.classes)}; "
+            "distillation needs the same classes in the same order"
         )
     return Teacher(model, meta, student.mean, student.std)
 

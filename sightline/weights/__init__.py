@@ -5,7 +5,7 @@ from sightline.weights.folder import from_pretrained, meta_of, push_to_hub, save
 from sightline.weights.load import create_model, load_weights
 from sightline.weights.meta import ModelMeta, Preprocessing
 from sightline.weights.report import Entry, Report
-from sightline.weights.run import load_run, read_weights, save_weights, weights_file
+from sightline.weights.run import load_net, load_run, read_weights, save_weights, weights_file
 
 __all__ = [
     "Entry",
@@ -15,6 +15,7 @@ __all__ = [
     "WeightsError",
     "create_model",
     "from_pretrained",
+    "load_net",
     "load_run",
     "load_weights",
     "meta_of",

@@ -7,7 +7,7 @@ FOLDER = Path(__file__).parent / "box"
 
 def boxed(model: str | None) -> dict[str, Path]:
     """Names and files of the weights that come with sightline for a net; empty when there are none."""
-    if model is None:
+    if model is None or not model.isidentifier():  # a path, an address
         return {}
     files = sorted(FOLDER.glob(f"{model}.*.safetensors"))
     return {file.name.removeprefix(f"{model}.").removesuffix(".safetensors"): file for file in files}

@@ -8,6 +8,7 @@ import json
 import os
 from pathlib import Path
 
+import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
@@ -15,18 +16,29 @@ from sightline.runs import atomic_write
 from sightline.weights.declared import check_declared
 from sightline.weights.errors import WeightsError
 from sightline.weights.facts import KEY
-from sightline.weights.folder import from_pretrained
+from sightline.weights.folder import from_pretrained, meta_of
+from sightline.weights.load import create_model
 from sightline.weights.meta import ModelMeta
 from sightline.weights.source import open_source, weights_in
 
 
-def save_weights(path: str | os.PathLike[str], model: nn.Module, meta: ModelMeta) -> None:
+def save_weights(
+    path: str | os.PathLike[str], model: nn.Module, meta: ModelMeta, dtype: torch.dtype | None = None
+) -> None:
     """Write a model's parameters and buffers with the header that makes the file stand on its own.
+
+    Args:
+        path: the file.
+        model: the net.
+        meta: what it expects.
+        dtype: of the floats in the file; None: as the model has them. Loading gives the net's own type again.
 
     Raises:
         RunFolderError: the disk refuses; an older file of that name is untouched.
     """
     tensors = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in model.state_dict().items()}
+    if dtype is not None:
+        tensors = {name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors.items()}
     header = json.dumps(meta.as_dict())
     atomic_write(path, save(tensors, {KEY: header}))  # one key: safetensors writes several in any order
 
@@ -61,6 +73,24 @@ def load_run(path: str | os.PathLike[str]) -> tuple[nn.Module, ModelMeta]:
         raise WeightsError(f"{path} does not fit the model {meta.name!r} it names: {error}") from error
     model.meta = meta  # type: ignore[assignment]
     return model.eval(), meta
+
+
+def load_net(name: str, weights: str | os.PathLike[str]) -> tuple[nn.Module, ModelMeta]:
+    """A net by name with weights from anywhere, on the CPU and in evaluation mode: what `--model NAME --weights WEIGHTS` means.
+
+    Args:
+        name: see `sightline.list_models`.
+        weights: as for `create_model`: the name of weights that come with sightline ("cifar10"), a file, a folder, "timm:NAME".
+
+    Returns:
+        The model and what it expects; classes that the source does not name are called by their numbers.
+
+    Raises:
+        ValueError: nobody knows the name.
+        WeightsError: the weights can not be found or read, or do not fit.
+    """
+    model = create_model(name, weights=weights).eval()
+    return model, meta_of(model)
 
 
 def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], ModelMeta | None]:

@@ -22,6 +22,8 @@ PARAMETERS = {  # 10 classes, built for 32 x 32
     "san_mini_patchwise": 566_424,
     "vit_mini": 571_402,
     "deit_mini_distilled": 572_564,
+    "vit_mini_hybrid": 600_618,
+    "deit_mini_hybrid_distilled": 602_164,
 }
 NAMES = sightline.list_models("*mini*")
 

@@ -112,6 +112,23 @@ def test_erase_fills_one_box_a_sample_with_noise():
     assert abs(noise.std() - 1) < 0.02
 
 
+@pytest.mark.parametrize(("mode", "values"), [("zero", 1), ("colour", 1), ("noise", None)])
+def test_what_fills_an_erased_box(mode, values):
+    images = torch.full((20, 3, 16, 12), 7.0)
+    erased = erase(images, 1.0, generator_for(2), mode)
+    for one in erased:
+        inside = [channel[channel != 7] for channel in one]
+        assert all(len(box) for box in inside)
+        if values is not None:
+            assert all(len(box.unique()) == values for box in inside)
+        if mode == "zero":
+            assert all((box == 0).all() for box in inside)
+        elif mode == "colour":
+            assert len({float(box[0]) for box in inside}) == 3
+        else:
+            assert len(inside[0].unique()) == len(inside[0])
+
+
 def test_erase_on_one_pixel():
     assert erase(torch.full((4, 3, 1, 1), 7.0), 1.0, generator_for(0)).ne(7).all()
 

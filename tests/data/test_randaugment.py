@@ -94,3 +94,18 @@ def test_every_sample_draws_its_own():
 
 def test_no_operations():
     assert torch.equal(rand_augment(picture(4), 0, 9, generator_for(0)), picture(4))
+
+
+def test_a_spread_changes_magnitudes_within_their_range(monkeypatch):
+    seen = []
+    monkeypatch.setattr("sightline.data.randaugment.OPERATIONS", {"look": lambda images, s: seen.append(s) or images})
+    for seed in range(200):
+        rand_augment(picture(4), 2, 9, generator_for(seed), 0.5)
+    sizes = [abs(strength) for strength in seen]
+    assert max(sizes) == 1.0  # 9 + 2 std is cut to the strongest
+    assert 0.7 < min(sizes) < 0.85
+    assert sum(sizes) / len(sizes) == pytest.approx(0.9, abs=0.01)
+    assert len(set(sizes)) > 100
+    seen.clear()
+    rand_augment(picture(4), 2, 9, generator_for(0))
+    assert {abs(strength) for strength in seen} == {0.9}

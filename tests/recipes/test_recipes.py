@@ -95,7 +95,9 @@ def test_unknown_recipe_lists_the_known():
         get("digit")
 
 
-@pytest.mark.parametrize("name", ["mini", "digits", "cifar10"])
+@pytest.mark.parametrize(
+    "name", ["mini", "digits", "cifar10", "cifar10_warm", "vit_imagenet", "vit_finetune", "lrnet", "san"]
+)
 def test_the_docs_state_the_recipe(name):
     page = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
     row = next(line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
@@ -104,3 +106,41 @@ def test_the_docs_state_the_recipe(name):
     assert (int(epochs), int(batch), float(rate)) == (recipe.epochs, recipe.batch_size, recipe.lr)
     assert (f"padding {recipe.crop_padding}" in augmentation) == (recipe.crop_padding > 0)
     assert ("flip" in augmentation) == (recipe.flip > 0)
+
+
+def test_deit_is_table_nine():
+    recipe = get("deit")
+    table = {
+        "epochs": 300,
+        "batch_size": 1024,
+        "optimizer": "adamw",
+        "weight_decay": 0.05,
+        "warmup_epochs": 5.0,
+        "label_smoothing": 0.1,
+    }
+    table |= {
+        "drop_path": 0.1,
+        "dropout": 0.0,
+        "repeats": 3,
+        "clip_grad": None,
+        "mixup": 0.8,
+        "cutmix": 1.0,
+        "erasing": 0.25,
+    }
+    table |= {"randaugment_magnitude": 9, "randaugment_std": 0.5, "schedule": "cosine", "ema": None}
+    assert {key: getattr(recipe, key) for key in table} == table
+    assert recipe.peak_lr == pytest.approx(5e-4 * 1024 / 512)
+    assert override(recipe, ["batch_size=256"]).peak_lr == pytest.approx(5e-4 * 256 / 512)
+    assert override(recipe, ["accumulate=8"]).peak_lr == recipe.peak_lr
+
+
+def test_every_card_names_its_paper_and_what_is_ours():
+    for name, recipe in RECIPES.items():
+        if recipe.image_size == 224 or recipe.image_size == 384:
+            assert "arXiv" in recipe.card or name.startswith("deit_soft"), name
+            assert "sightline train" in recipe.card or name in ("deit_soft",), name
+
+
+def test_one_crop_at_a_time():
+    with pytest.raises(ValueError, match="choose one crop"):
+        override(get("deit"), ["crop_padding=4"])

@@ -7,8 +7,10 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+import sightline
 from sightline.runs import RunFolder, RunFolderError
 from sightline.train import load_pretrained, train
+from sightline.weights import ModelMeta, save_weights
 from tests.train.tiny import CNN, RECIPE, TinyNet, splits
 
 
@@ -61,3 +63,36 @@ def test_nothing_that_fits(tmp_path):
     with pytest.raises(RunFolderError, match=r"nothing in .*w\.safetensors fits the model"):
         train(RECIPE, CNN, splits(), tmp_path / "run", finetune=tmp_path / "w.safetensors")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_hybrid_takes_a_trained_residual_net_into_its_stem(tmp_path):
+    twin = sightline.create_model("resnet_mini", num_classes=3, img_size=16)
+    save_weights(
+        tmp_path / "twin.safetensors", twin, ModelMeta("resnet_mini", {}, tuple("abc"), (16, 16), (0,) * 3, (1,) * 3)
+    )
+    model = sightline.create_model("vit_mini_hybrid", num_classes=3, img_size=16)
+    report = load_pretrained(model, tmp_path / "twin.safetensors")
+    stem = model.patch_embed.backbone
+    assert report.missing == ()
+    assert report.matched == len(stem.state_dict())
+    assert all(name.startswith(("layer3", "fc")) for name in report.dropped)
+    for name, tensor in stem.state_dict().items():
+        assert torch.equal(tensor, twin.state_dict()[name]), name
+    images = torch.rand(2, 3, 16, 16)
+    at_two = twin.eval().layer2(twin.layer1(twin.maxpool(twin.act1(twin.bn1(twin.conv1(images))))))
+    torch.testing.assert_close(stem.eval()(images), at_two)
+    assert stem.output_size(17, 16) == tuple(stem(torch.rand(1, 3, 17, 16)).shape[2:]) == (9, 8)
+
+
+def test_a_classifier_that_fits_may_begin_anew(tmp_path):
+    options = {"num_classes": 3, "img_size": 8, "dim": 16, "depth": 1, "heads": 2}
+    source = sightline.create_model("vit_mini", pre_logits=True, **options)
+    torch.nn.init.normal_(source.head.weight)
+    save_file(source.state_dict(), tmp_path / "w.safetensors")
+    model = sightline.create_model("vit_mini", **options)
+    report = load_pretrained(model, tmp_path / "w.safetensors", fresh_head=True)
+    assert not model.head.weight.any()  # ViT's fine-tuning starts from a head of zeros
+    assert {"head.weight", "head.bias"} <= set(report.missing)
+    assert "pre_logits.fc.weight" not in model.state_dict()
+    assert report.matched == len(model.state_dict()) - 2
+    torch.testing.assert_close(model.blocks[0].attn.qkv.weight, source.blocks[0].attn.qkv.weight)

@@ -39,6 +39,28 @@ def test_learning_rate_rises_falls_and_ends_at_min_lr():
     assert rates[-1] == pytest.approx(0.01)
 
 
+def test_a_line_and_steps():
+    line = replace(RUN, schedule="linear")
+    assert [learning_rate(line, step, 5) for step in range(5, 20)] == pytest.approx(
+        [0.1 - 0.09 * k / 14 for k in range(15)]
+    )
+    steps = replace(RUN, schedule="step", step_epochs=1.5, step_factor=0.5, warmup_epochs=0.0)
+    rates = [learning_rate(steps, step, 4) for step in range(16)]
+    assert rates == pytest.approx([0.1] * 6 + [0.05] * 6 + [0.025] * 4)
+
+
+def test_the_rate_follows_the_batch_where_the_recipe_says_so():
+    run = replace(RUN, lr=0.1, lr_batch=4, batch_size=8, warmup_epochs=0.0)
+    assert learning_rate(run, 0, 5) == pytest.approx(0.2)
+    assert build_optimizer(TinyNet(3, 3), replace(run, optimizer="sgd")).param_groups[0]["lr"] == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_momentum_has_the_form_asked_for(nesterov):
+    optimizer = build_optimizer(TinyNet(3, 3), replace(RUN, optimizer="sgd", nesterov=nesterov))
+    assert {group["nesterov"] for group in optimizer.param_groups} == {nesterov}
+
+
 @pytest.mark.parametrize(("epochs", "warmup"), [(1, 0.0), (1, 5.0), (2, 2.0)])
 def test_short_runs_have_finite_positive_rates(epochs, warmup):
     run = replace(RUN, epochs=epochs, warmup_epochs=warmup)

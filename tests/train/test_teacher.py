@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 
@@ -82,3 +83,30 @@ def test_the_teacher_alone_teaches_the_second_head(tmp_path):
     one, two = load_run(tmp_path / "one")[0], load_run(tmp_path / "two")[0]
     assert torch.equal(one.fc.weight, two.fc.weight)
     assert not torch.equal(one.fc_dist.weight, two.fc_dist.weight)
+
+
+def test_a_teacher_may_come_with_sightline(tmp_path, monkeypatch):
+    monkeypatch.setattr("sightline.weights.box.FOLDER", tmp_path)
+    model, meta = (
+        create_model("resnet_mini", num_classes=3, img_size=16),
+        replace(STUDENT, name="resnet_mini", image_size=(16, 16)),
+    )
+    save_weights(tmp_path / "resnet_mini.colours.safetensors", model, meta, torch.float16)
+    teacher = load_teacher("resnet_mini:colours", replace(STUDENT, image_size=(16, 16)))
+    images = torch.rand(2, 3, 16, 16)
+    torch.testing.assert_close(teacher(images), model.eval()(images), rtol=2e-2, atol=2e-2)
+    with pytest.raises(ValueError, match="knows the classes red, green, blue"):
+        load_teacher("resnet_mini:colours", replace(STUDENT, classes=("a", "b", "c")))
+
+
+def test_a_teacher_of_timm_keeps_its_eye(tmp_path, monkeypatch):
+    model = timm.create_model("test_resnet", num_classes=1000)
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    monkeypatch.setattr("sightline.weights.source.cached_timm_folder", lambda name: tmp_path / "model.safetensors")
+    classes = tuple(f"n{index:08d}" for index in range(1000))
+    teacher = load_teacher("timm:test_resnet.r160_in1k", replace(STUDENT, classes=classes))
+    cfg = timm.get_pretrained_cfg("test_resnet.r160_in1k")
+    assert teacher.image_size == cfg.input_size[1:]
+    torch.testing.assert_close(teacher.scale.flatten(), torch.tensor(STUDENT.std) / torch.tensor(cfg.std))
+    with pytest.raises(ValueError, match="knows 1000 classes, the student learns 3"):
+        load_teacher("timm:test_resnet.r160_in1k", STUDENT)

@@ -25,10 +25,13 @@ class TinyNet(nn.Module):
         self.act = nn.ReLU(inplace=True)
         self.fc = nn.Linear(width, num_classes)
         self.fc_dist = nn.Linear(width, num_classes) if heads == 2 else None
-        self.distilled_training = False
+        self.distilled_training, self.num_classes = False, num_classes
 
     def set_distilled_training(self, enable: bool = True) -> None:
         self.distilled_training = enable
+
+    def reset_classifier(self, num_classes: int) -> None:
+        self.fc = nn.Linear(self.fc.in_features, num_classes)
 
     def no_weight_decay(self) -> set[str]:
         return {"conv.weight"}
