@@ -1,5 +1,6 @@
 # sightline: `make help` lists the verbs. Needs Python 3.11+ and make; everything else goes into .venv.
 PYTHON ?= python3
+DATA   ?= data/cifar10
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
@@ -9,7 +10,7 @@ KERNELS := $(wildcard sightline/ops/*/*.cpp sightline/ops/*/*.h)
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -O1 -g -DSIGHTLINE_POISON
 
 .DEFAULT_GOAL := help
-.PHONY: help install kernels sanitize demo test bench golden catalogue check format lock clean
+.PHONY: help install kernels sanitize demo test bench evidence golden catalogue check format lock clean
 
 help:  ## List the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -42,6 +43,10 @@ test: $(STAMP)  ## Run the tests (under 6 minutes on two cores)
 bench: $(STAMP)  ## Time operators, layers and nets (under 15 minutes) and write docs/performance.md
 	@$(BIN)/sightline bench all --out build/bench.json --resume > /dev/null
 	@$(BIN)/python benchmarks/page.py build
+
+evidence: $(STAMP)  ## Train the quick tier on CIFAR-10 (DATA=folder) and renew the weights in the box; skips what is finished
+	@$(BIN)/python benchmarks/evidence.py train $(DATA)
+	@$(BIN)/python benchmarks/evidence.py export $(DATA)
 
 golden: $(STAMP)  ## Compare with all golden numbers and write docs/golden.md
 	@mkdir -p build && rm -f build/golden.jsonl

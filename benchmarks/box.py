@@ -1,0 +1,149 @@
+"""From finished runs to the box: weights as halves, a model card each, and docs/results/cifar10.json; see evidence.py."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sightline.backbones import family_of
+from sightline.cost import count
+from sightline.data import Splits
+from sightline.evaluate import evaluate, wilson_interval
+from sightline.recipes import get
+from sightline.runs import RunFolder
+from sightline.weights import load_run, save_weights
+
+ROOT = Path(__file__).resolve().parent.parent
+BOX, RESULTS = ROOT / "sightline" / "weights" / "box", ROOT / "docs" / "results" / "cifar10.json"
+NAME, LIMIT = "cifar10", 2_000_000
+PLACES = (
+    "name",
+    "card",
+    "teacher",
+    "workers",
+    "checkpoint_every",
+    "seed",
+)  # fields that are told elsewhere or tell nothing
+
+
+def export_all(runs: Path, models: list[str], splits: Splits) -> None:
+    """Put what is finished into the box; entries of nets without a finished run stay as they are."""
+    BOX.mkdir(exist_ok=True)
+    known = {one["model"]: one for one in json.loads(RESULTS.read_text())["nets"]} if RESULTS.exists() else {}
+    for model in models:
+        run = RunFolder(runs / model)
+        if run.exists() and run.finished():
+            known[model] = export(run, splits)
+            (BOX / f"{model}.{NAME}.md").write_text(card(known[model]))
+            print(f"{model}: {known[model]['file_bytes']:,} bytes, test {known[model]['test']['accuracy']:.2%}")
+    sizes = {name: len(getattr(splits, name)) for name in ("train", "val", "test")}
+    content = {
+        "schema": 1,
+        "command": "make evidence",
+        "data": {"sizes": sizes, "fingerprint": splits.fingerprint},
+        "nets": [known[model] for model in models if model in known],
+    }
+    RESULTS.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def export(run: RunFolder, splits: Splits) -> dict[str, Any]:
+    """Write one net's weights; its entry of the results."""
+    recorded, metrics = run.read("recipe"), run.read("metrics")
+    model, meta = load_run(run.path)
+    file = BOX / f"{meta.name}.{NAME}.safetensors"
+    save_weights(file, model, meta, torch.float16)
+    if file.stat().st_size > LIMIT:
+        raise ValueError(f"{file.name} has {file.stat().st_size:,} bytes, more than the {LIMIT:,} a net may take")
+    cost = count(model, meta.image_size)
+    recipe = recorded["recipe"]
+    base = get(recipe["name"])
+    changes = {key: recipe[key] for key in recipe if key not in PLACES and _differ(recipe[key], getattr(base, key))}
+    return {
+        "model": meta.name,
+        "family": family_of(meta.name).name,
+        "recipe": recipe["name"],
+        "changes": changes,
+        "starts_from": Path(recorded["finetune"]["source"]).name if "finetune" in recorded else None,
+        "teacher": Path(recipe["teacher"]).name if recipe["teacher"] else None,
+        "epochs": metrics["epochs"],
+        "seed": recipe["seed"],
+        "parameters": cost.parameters,
+        "macs": cost.macs,
+        "val": _accuracy(metrics["val"]),
+        "test": _accuracy(metrics["test"]),
+        "train_seconds": round(metrics["train_seconds"], 1),
+        "train_images_per_second": round(metrics["train_images_per_second"], 1),
+        "file_bytes": file.stat().st_size,
+        "rounding": _rounding(model, file, splits),
+        "environment": run.read("env"),
+    }
+
+
+def _differ(here: Any, there: Any) -> bool:
+    return (tuple(here) if isinstance(here, list) else here) != there
+
+
+def _accuracy(result: dict[str, Any]) -> dict[str, Any]:
+    interval = wilson_interval(round(result["accuracy"] * result["n"]), result["n"])
+    return {
+        "n": result["n"],
+        "accuracy": result["accuracy"],
+        "low": round(interval.low, 5),
+        "high": round(interval.high, 5),
+        "loss": round(result["loss"], 4),
+        "ece": round(result["ece"], 4),
+    }
+
+
+def _rounding(model: torch.nn.Module, file: Path, splits: Splits) -> dict[str, Any]:
+    """What rounding to halves does to the answers on validation images."""
+    rounded, meta = load_run(file)
+    whole, half = (evaluate(net, splits.val, meta.mean, meta.std) for net in (model, rounded))
+    return {
+        "n": len(splits.val),
+        "val_accuracy_float32": whole.accuracy,
+        "val_accuracy_float16": half.accuracy,
+        "answers_changed": int((whole.predictions != half.predictions).sum()),
+    }
+
+
+def card(entry: dict[str, Any]) -> str:
+    """The model card, in Markdown."""
+    rows = "\n".join(f"| {key} | {value} |" for key, value in _facts(entry).items())
+    return f"""# {entry["model"]}, weights `{NAME}`
+
+```python
+import sightline
+
+model = sightline.create_model("{entry["model"]}", weights="{NAME}").eval()
+```
+
+| | |
+|---|---|
+{rows}
+
+For trying out and for demonstrations: ten classes of objects on pictures of 32 x 32 pixels. A picture of anything else gets one of
+the ten names all the same. Not for decisions about people or safety. Written by `make evidence`.
+"""
+
+
+def _facts(entry: dict[str, Any]) -> dict[str, str]:
+    test, val, env, rounding = entry["test"], entry["val"], entry["environment"], entry["rounding"]
+    changed = ", ".join(f"`{key}={value}`" for key, value in entry["changes"].items())
+    origin = f"from the weights of `{entry['starts_from']}`" if entry["starts_from"] else "from random weights"
+    teacher = f", taught by `{entry['teacher']}`" if entry["teacher"] else ""
+    return {
+        "net": f"`{entry['model']}` ({entry['family']}), {entry['parameters']:,} parameters, "
+        f"{entry['macs'] / 1e6:.1f} M multiply-adds an image of 32 x 32",
+        "data": f"CIFAR-10 (Krizhevsky 2009); {val['n']:,} of its training images held back for every choice",
+        "recipe": f"`{entry['recipe']}`{' with ' + changed if changed else ''}, {entry['epochs']} epochs, {origin}{teacher}, "
+        f"seed {entry['seed']}",
+        "test accuracy": f"**{test['accuracy']:.2%}** ({test['low']:.2%} .. {test['high']:.2%}, 95%, n = {test['n']:,}), "
+        f"looked at once; calibration error {test['ece']:.3f}",
+        "validation accuracy": f"{val['accuracy']:.2%} (n = {val['n']:,})",
+        "file": f"{entry['file_bytes']:,} bytes, float16; rounding changes {rounding['answers_changed']} of {rounding['n']:,} "
+        "answers on validation images",
+        "training": f"{entry['train_seconds'] / 60:.0f} minutes on {env['threads']} thread(s) of a machine shared with other work "
+        f"({env['cpu']}, torch {env['torch']}, commit {(env['commit'] or 'unknown')[:12]})",
+    }

@@ -1,0 +1,93 @@
+"""Train the small nets of all families on CIFAR-10 in the quick tier, and put their weights into the box.
+
+    make evidence DATA=cifar10/                               # all that follows
+    .venv/bin/python benchmarks/evidence.py train cifar10/   # what is not finished; continues what was begun
+    .venv/bin/python benchmarks/evidence.py export cifar10/  # weights, cards, docs/results/cifar10.json
+
+Runs lie in runs/cifar10 and runs/cifar10-scratch. The twin comes first: from its weights the nets start that share its trunk (recipe
+cifar10_warm), and it teaches the distilled one. `--scratch` trains all of them from random weights instead (recipe cifar10), the
+budget to compare nets by.
+"""
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sightline.cli.loading import load
+from sightline.cli.progress import display
+from sightline.data import Splits
+from sightline.recipes import Recipe, get, override
+from sightline.train import train
+
+ROOT = Path(__file__).resolve().parent.parent
+RUNS, SCRATCH, TWIN = Path("runs/cifar10"), Path("runs/cifar10-scratch"), "resnet_mini"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A net of the quick tier: recipe, changes to it, and the net whose weights it starts from."""
+
+    model: str
+    recipe: str = "cifar10"
+    changes: tuple[str, ...] = ()
+    start: str | None = None
+
+
+# A block that joins the trained twin needs less than an operator that replaces its convolutions.
+JOINS = ("epochs=2", "small_size=24", "small_epochs=1")
+STEPS = (
+    Step(TWIN),
+    Step("nonlocal_resnet_mini", "cifar10_warm", JOINS, TWIN),
+    Step("ccnet_resnet_mini", "cifar10_warm", JOINS, TWIN),
+    Step("lrnet_mini"),
+    Step("vit_mini_hybrid", "cifar10_warm", (), TWIN),
+    Step("deit_mini_hybrid_distilled", "kd_cifar10_warm", JOINS, "vit_mini_hybrid"),
+    Step("aa_resnet_mini", "cifar10_warm", (), TWIN),
+    Step("sasa_resnet_mini", "cifar10_warm", (), TWIN),
+    Step("san_mini_patchwise"),
+    Step("san_mini_pairwise"),
+)
+
+
+def recipe_of(step: Step, runs: Path, scratch: bool) -> Recipe:
+    """The recipe of a step, its teacher named."""
+    taught = step.model.endswith("_distilled")
+    recipe = get("kd_cifar10" if taught else "cifar10") if scratch else override(get(step.recipe), step.changes)
+    return replace(recipe, teacher=str(runs / TWIN)) if taught else recipe
+
+
+def train_all(splits: Splits, runs: Path, scratch: bool, only: list[str]) -> None:
+    """Train what is not finished, in order."""
+    for step in STEPS:
+        if not only or step.model in only:
+            start = None if scratch or step.start is None else runs / step.start
+            with display() as shown:
+                metrics = train(
+                    recipe_of(step, runs, scratch),
+                    step.model,
+                    splits,
+                    runs / step.model,
+                    resume=True,
+                    finetune=start,
+                    progress=shown.training,
+                )
+            print(f"{step.model}: validation {metrics['val']['accuracy']:.2%}, test {metrics['test']['accuracy']:.2%}")
+
+
+def main(arguments: list[str]) -> None:
+    """`train DATA [NETS ...] [--scratch]` or `export DATA [RUNS]`."""
+    scratch = "--scratch" in arguments
+    verb, data, *rest = [one for one in arguments if one != "--scratch"]
+    splits = load(data, get("cifar10"))
+    if verb == "train":
+        train_all(splits, SCRATCH if scratch else RUNS, scratch, rest)
+    elif verb == "export":
+        from box import export_all
+
+        export_all(Path(rest[0]) if rest else RUNS, [step.model for step in STEPS], splits)
+    else:
+        raise SystemExit(__doc__)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
