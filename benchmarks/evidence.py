@@ -4,9 +4,9 @@
     .venv/bin/python benchmarks/evidence.py train cifar10/   # what is not finished; continues what was begun
     .venv/bin/python benchmarks/evidence.py export cifar10/  # weights, cards, docs/results/cifar10.json
 
-Runs lie in runs/cifar10 and runs/cifar10-scratch. The twin comes first: from its weights the nets start that share its trunk (recipe
-cifar10_warm), and it teaches the distilled one. `--scratch` trains all of them from random weights instead (recipe cifar10), the
-budget to compare nets by.
+Runs lie in runs/cifar10 and runs/cifar10-scratch. The twin comes first: from its weights the nets start that share its trunk
+(recipe cifar10_warm), and it teaches the distilled one. `--scratch` trains all of them from random weights instead (recipe
+cifar10), the budget to compare nets by.
 """
 
 import sys
@@ -34,7 +34,7 @@ class Step:
 
 
 # A block that joins the trained twin needs less than an operator that replaces its convolutions.
-JOINS = ("epochs=2", "small_size=24", "small_epochs=1")
+JOINS = ("epochs=1", "small_size=none", "small_epochs=0", "lr=1e-3")
 STEPS = (
     Step(TWIN),
     Step("nonlocal_resnet_mini", "cifar10_warm", JOINS, TWIN),

@@ -32,17 +32,16 @@ CIFAR10 = Recipe(
 CIFAR10_WARM = replace(
     CIFAR10,
     name="cifar10_warm",
-    card="""cifar10_warm: half of cifar10, for a net that starts from the trained convolutional twin.
+    card="""cifar10_warm: three epochs, at 16, 24 and 32 pixels, for a net that starts from the trained convolutional twin.
 
     sightline train --model lrnet_mini --data CIFAR10_DIR --recipe cifar10_warm --finetune runs/resnet_mini
 
 A non-local block can be put into any trained net (arXiv 1711.07971, section 3.3), and CCNet's trunk is a trained ResNet
 (1811.11721, section 4). For operators that replace convolutions it is ours: everything but the new operator begins trained, so
-that it learns in half the epochs. A result to compare nets by needs cifar10, from scratch, for all of them.
+that it learns in fewer epochs. A result to compare nets by needs cifar10, from scratch, for all of them.
 """,
-    epochs=4,
-    small_epochs=3,
+    epochs=3,
+    small_epochs=2,
     lr=2e-3,
     warmup_epochs=0.5,
-    eval_every=2,
 )
