@@ -128,7 +128,7 @@ class TimmLayer:
 
     def grid(self, operands: Operands, image: Size | None) -> Size:
         tokens = operands.tensors[0].shape[1] - self.support.prefix
-        for rows, cols in _grids(self.model, image):
+        for rows, cols in patch_grids(self.model, image):
             if rows * cols == tokens:
                 return rows, cols
         raise ValueError(
@@ -241,7 +241,7 @@ def _rotated(module: Any, part: Tensor, rope: Tensor) -> Tensor:
     return torch.cat([part[:, :, :prefix], turned], dim=2).type_as(part)
 
 
-def _grids(model: Any, image: Size | None) -> Iterable[Size]:
+def patch_grids(model: Any, image: Size | None) -> Iterable[Size]:
     """Grids the patches may have, the likeliest first."""
     patches = getattr(model, "patch_embed", None)
     if image is not None and hasattr(patches, "dynamic_feat_size"):

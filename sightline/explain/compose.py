@@ -21,13 +21,16 @@ def mean_weights(_call: Call, _queries: Tensor, weights: Tensor) -> Tensor:
     return weights.float().mean(1)
 
 
-def push(mass: Tensor, call: Call, weigh: Weigh = mean_weights) -> Tensor:
-    """Mass on the queries of a call (B, R, queries) to its keys (B, R, keys): mass times weights."""
+def push(mass: Tensor, call: Call, weigh: Weigh = mean_weights, beside: int = 0) -> Tensor:
+    """Mass on the queries of a call (B, R, queries) to its keys (B, R, keys): mass times weights.
+
+    `beside`: numbers that `weigh` makes of an entry, so that few queries are taken at a time when these are many.
+    """
     keys = call.key_geometry
     count = keys.prefix + keys.rows * keys.cols
     gathered = mass.new_zeros(*mass.shape[:2], count)
     asked = mass.abs().amax((0, 1)).nonzero()[:, 0]  # queries without mass need no weights
-    for start, weights in call.chunks(asked, beside=2 * mass.shape[0] * count):
+    for start, weights in call.chunks(asked, beside=max(2 * mass.shape[0] * count, beside * call.entries)):
         queries = asked[start : start + weights.shape[2]]
         counted = weigh(call, queries, weights)  # B, Q, S
         gathered += mass[:, :, queries] @ spread(call, queries, counted, count)

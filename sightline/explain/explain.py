@@ -48,6 +48,7 @@ def explain(
     _check_images(images)
     _check_fits(chosen, layer, head, at, target, settings)
     applies(model, chosen)
+    images = _as_the_net_wants(model, images)
     was_training = model.training
     model.eval()
     try:
@@ -67,6 +68,12 @@ def explain(
         answer.targets(),
         answer.tokens,
     )
+
+
+def _as_the_net_wants(model: nn.Module, images: Tensor) -> Tensor:
+    """The images on the device and in the dtype of the net's weights."""
+    like = next((one for one in model.parameters() if one.is_floating_point()), images)
+    return images.to(like.device, like.dtype)
 
 
 def method_of(name: str) -> Method:

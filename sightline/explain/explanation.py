@@ -84,10 +84,6 @@ class Ask:
         """Rows and columns of the pictures."""
         return self.images.shape[2], self.images.shape[3]
 
-    def classes(self, logits: Tensor) -> Tensor:
-        """The class to explain of every picture (B,): the one asked for, else the predicted."""
-        return logits.argmax(1) if self.target is None else self.target.to(logits.device)
-
 
 @dataclass(frozen=True)
 class Answer:

@@ -110,30 +110,31 @@ def _share(cells: int, stride: int, others: int, other_stride: int, size: int) -
 def stride_of(image: tuple[int, int] | None, grid: tuple[int, int], known: Iterable[int] = ()) -> tuple[int, int]:
     """Pixels from one cell to the next, from the sizes of image and grid.
 
-    Where several strides give the same grid, one in `known` (the reductions a net states of itself) is taken, else a power of two,
-    else the one nearest to image over grid.
+    Where several strides give the same grid, one in `known` (the reductions a net states of itself) is taken, else a power of two;
+    then one that rounds up to the grid before one that rounds down, and the one nearest to image over grid.
     """
     if image is None:
         return 1, 1
     rows, cols = (_strides(size, cells) for size, cells in zip(image, grid, strict=True))
-    both = rows & cols
-    if both:
-        stride = _likeliest(both, set(known), image[0] / grid[0])
-        return stride, stride
-    return _likeliest(rows, set(known), image[0] / grid[0]), _likeliest(cols, set(known), image[1] / grid[1])
+    stated, ratio = set(known), image[0] / grid[0]
+    if rows.keys() & cols.keys():
+        both = {step: rows[step] and cols[step] for step in rows.keys() & cols.keys()}
+        return (_likeliest(both, stated, ratio),) * 2
+    return _likeliest(rows, stated, ratio), _likeliest(cols, stated, image[1] / grid[1])
 
 
-def _strides(size: int, cells: int) -> set[int]:
-    """Strides that bring `size` pixels to this many cells, rounding up or down; a single cell may be any size."""
+def _strides(size: int, cells: int) -> dict[int, bool]:
+    """Strides that bring `size` pixels to this many cells, and whether by rounding up; a single cell may be any size."""
     nearest = max(round(size / cells), 1)
-    near = {max(nearest, 1)} | set(range(max(size // (cells + 1), 1), -(-size // max(cells - 1, 1)) + 1))
-    fitting = {step for step in near if -(-size // step) == cells or size // step == cells}
+    near = {nearest, *range(max(size // (cells + 1), 1), -(-size // max(cells - 1, 1)) + 1)}
     if cells == 1:
-        fitting |= {2**power for power in range(11) if 2**power >= size}
-    return fitting or {nearest}
+        near |= {2**power for power in range(12) if 2**power >= size}
+    fitting = {step: -(-size // step) == cells for step in near if cells in (-(-size // step), size // step)}
+    return fitting or {nearest: False}
 
 
-def _likeliest(strides: set[int], known: set[int], ratio: float) -> int:
-    stated = strides & known
-    powers = {step for step in strides if step & (step - 1) == 0}
-    return min(stated or powers or strides, key=lambda step: (abs(step - ratio), step))
+def _likeliest(strides: dict[int, bool], known: set[int], ratio: float) -> int:
+    def unlikely(step: int) -> tuple[bool, bool, bool, float, int]:
+        return step not in known, step & (step - 1) != 0, not strides[step], abs(step - ratio), step
+
+    return min(strides, key=unlikely)

@@ -65,6 +65,11 @@ class Call:
         grid = self.query_geometry
         return torch.arange(grid.prefix + grid.rows * grid.cols, device=self.output.device)
 
+    @property
+    def entries(self) -> int:
+        """Entries S of a query's support."""
+        return self.support.targets(self.height, self.width, self.queries[:1]).shape[1]
+
     def weights(self, queries: Tensor) -> Tensor:
         """Weights (B, G, Q, S) of flat queries (Q,), a few queries at a time, so that little else exists meanwhile."""
         whole: Tensor | None = None
@@ -88,8 +93,7 @@ class Call:
 
     def _work(self) -> int:
         """Elements that one query's weights need: its entries, in every group or, where keys are gathered, in every channel."""
-        entries = self.support.targets(self.height, self.width, self.queries[:1]).shape[1]
-        return self.output.shape[0] * self.attending.breadth(self.operands) * entries
+        return self.output.shape[0] * self.attending.breadth(self.operands) * self.entries
 
 
 @contextmanager
@@ -102,7 +106,7 @@ def watching(
         ValueError: see `attention_layers`; or a pattern matches no layer.
     """
     chosen, image, calls = choose(attention_layers(model), layers), [], {}
-    known = [info["reduction"] for info in getattr(model, "feature_info", None) or () if "reduction" in info]
+    known = reductions(model)
 
     def enter(_module: nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> None:
         tensors = [one for one in (*args, *options.values()) if isinstance(one, Tensor)]
@@ -146,6 +150,12 @@ def choose(known: dict[str, Attending], patterns: str | Sequence[str] | None) ->
     return {
         name: one for name, one in known.items() if any(name == pattern or fnmatch(name, pattern) for pattern in wanted)
     }
+
+
+def reductions(model: nn.Module) -> list[int]:
+    """Image pixels a cell, of every stage, as far as the net states them (timm's `feature_info`)."""
+    stated = getattr(model, "feature_info", None) or ()
+    return [info["reduction"] for info in stated if isinstance(info, dict) and "reduction" in info]
 
 
 def detached(call: Call) -> Call:
