@@ -10,10 +10,10 @@ KERNELS := $(wildcard sightline/ops/*/*.cpp sightline/ops/*/*.h)
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -O1 -g -DSIGHTLINE_POISON
 
 .DEFAULT_GOAL := help
-.PHONY: help install kernels sanitize demo test bench evidence golden catalogue check format lock clean
+.PHONY: help install kernels sanitize demo test test-triton test-gpu bench evidence golden catalogue check format lock clean
 
 help:  ## List the verbs
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 install: $(STAMP)  ## Make .venv and install the locked dependencies and the package
 
@@ -39,6 +39,12 @@ demo: $(STAMP)  ## The main job: train ten small nets on the embedded digits, wr
 
 test: $(STAMP)  ## Run the tests (under 6 minutes on two cores)
 	@$(BIN)/python -m pytest
+
+test-triton: $(STAMP)  ## Run all tests of the Triton kernels by Triton's interpreter, without a GPU (minutes)
+	@TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/ops/test_triton_*.py
+
+test-gpu: $(STAMP)  ## Run the tests that need a GPU: the Triton kernels, fused attention, whole nets
+	@$(BIN)/python -m pytest -n 0 -rs tests/ops/test_triton_*.py tests/gpu
 
 bench: $(STAMP)  ## Time operators, layers and nets (under 15 minutes) and write docs/performance.md
 	@$(BIN)/sightline bench all --out build/bench.json --resume > /dev/null

@@ -81,6 +81,8 @@ def test_imports_point_downwards(room):
 def test_light_rooms_need_little(room):
     for path in rooms()[room]:
         outside = {name.split(".")[0] for name in imports(path)} - STANDARD - {"sightline"}
+        if room == "ops" and path.name == "kernels.py":  # imported when a Triton kernel is first launched
+            outside -= {"triton"}
         assert outside <= ALONE[room], f"{path} needs {outside - ALONE[room]}"
 
 

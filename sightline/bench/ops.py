@@ -19,6 +19,7 @@ from sightline.ops.tap import Cost
 STAGES = ((56, 64), (28, 128), (14, 256), (7, 512))  # pixels a side and channels of ResNet-50's 3 x 3 convolutions
 SAN_STAGES = ((112, 16, 3), (56, 64, 7), (28, 128, 7), (14, 256, 7), (7, 512, 7))  # pixels, channels, window of SAN's
 BATCH, WINDOW, HEADS, SHARE = 8, 7, 8, 8
+ONLY_ON = {"cpu": "cpu", "triton": "cuda"}  # backends of one kind of device
 
 
 def cases() -> list[Case]:
@@ -42,13 +43,14 @@ def ours(op: str, operands: Sequence[Tensor | None], options: Mapping[str, Any],
     module = import_module(f"sightline.ops.{op}")
     function, backends = getattr(module, op), module.BACKENDS
     taken = backend_taken(op, operands, options)
+    device = next(one.device.type for one in operands if one is not None)
     found = [
         Contender(
             "sightline", partial(function, **options), OURS, note=taken, needs=needs if taken == "reference" else 0
         )
     ]
     for name in backends:
-        if name != taken:
+        if name != taken and ONLY_ON.get(name, device) == device:
             kind = REFERENCE if name == "reference" else OURS
             run = partial(function, **options, backend=name)
             found.append(Contender(f"sightline {name}", run, kind, needs=needs if name == "reference" else 0))

@@ -31,7 +31,7 @@ def doctor(output: Annotated[Format, typer.Option("--format", help="table, json 
 
     Ends with exit code 1 when something that sightline needs is missing.
     """
-    rows = [*_machine(), *_libraries(), *_tools(), _kernels(), *_backends()]
+    rows = [*_machine(), *_libraries(), *_tools(), _kernels(), _triton(), *_backends()]
     show(rows, output)
     if any(row["state"] == "missing" for row in rows):
         raise typer.Exit(1)
@@ -83,6 +83,23 @@ def _kernels() -> dict[str, str]:
         return _row("compiled CPU kernels", "none", "optional", f"{native.objection}; {slow}")
     others = [one for one in native.levels() if one != native.level]
     return _row("compiled CPU kernels", native.level + (f" (also {', '.join(others)})" if others else ""))
+
+
+def _triton() -> dict[str, str]:
+    import torch
+
+    from sightline.ops import triton_support
+    from sightline.ops.triton_support import tune
+
+    if (reason := triton_support.unavailable()) is not None:
+        return _row("Triton kernels", "none", "optional", f"{reason}; everything runs without them")
+    found = f"triton {metadata.version('triton')}"
+    if triton_support.INTERPRETING:
+        remedy = "backend='triton' computes on the CPU, slowly, for tests; unset TRITON_INTERPRET to use a GPU"
+        return _row("Triton kernels", f"{found}, interpreted", "optional", remedy)
+    if (reason := triton_support.objection(torch.empty(1, device="cuda"))) is not None:
+        return _row("Triton kernels", "none", "optional", f"{reason}; everything runs without them")
+    return _row("Triton kernels", f"{found}, configurations in {tune.path()}")
 
 
 def _backends() -> list[dict[str, str]]:

@@ -40,13 +40,17 @@ def doubles(operands: Sequence[Tensor | None]) -> list[Tensor | None]:
 
 
 def check_against_float64(
-    op: Callable[..., Tensor], operands: Sequence[Tensor | None], options: dict[str, Any]
+    op: Callable[..., Tensor],
+    operands: Sequence[Tensor | None],
+    options: dict[str, Any],
+    backend: str = "cpu",
+    times: float = 2,
 ) -> None:
     """Output and gradients of the kernel err at most twice as much as the reference in the operands' own precision."""
     exact = results(lambda *t: op(*t, **options, backend="reference"), doubles(operands))
     plain = results(lambda *t: op(*t, **options, backend="reference"), operands)
     with poisoned():
-        got = results(lambda *t: op(*t, **options, backend="cpu"), operands)
+        got = results(lambda *t: op(*t, **options, backend=backend), operands)
     scale = max(float(one.abs().max()) for one in exact if one.numel())  # a sum may cancel to nothing; its terms do not
     floor = 16 * torch.finfo(torch.float32).eps * scale  # both may be luckily near
     for mine, theirs, true in zip(got, plain, exact, strict=True):
@@ -55,8 +59,8 @@ def check_against_float64(
         if not true.numel():
             continue
         error, allowed = ((one.double() - true).abs() for one in (mine, theirs))
-        assert error.max() <= 2 * allowed.max() + floor
-        assert error.mean() <= 2 * allowed.mean() + floor / 4
+        assert error.max() <= times * allowed.max() + floor
+        assert error.mean() <= times * allowed.mean() + floor / 4
 
 
 @contextmanager
@@ -115,14 +119,18 @@ def check_subsets(call: Callable[..., Tensor], operands: Sequence[Tensor | None]
 
 
 def check_graphs(
-    op: Callable[..., Tensor], operands: Sequence[Tensor | None], options: dict[str, Any], name: str
+    op: Callable[..., Tensor],
+    operands: Sequence[Tensor | None],
+    options: dict[str, Any],
+    name: str,
+    named: str = "cpu",
 ) -> None:
     """Compiles as one graph, forward and backward; exported by name as the operator, by "auto" without it."""
-    call = lambda *t: op(*t, **options, backend="cpu")  # noqa: E731
+    call = lambda *t: op(*t, **options, backend=named)  # noqa: E731
     compiled = torch.compile(call, fullgraph=True, backend="aot_eager")
     for one, other in zip(results(compiled, operands), results(call, operands), strict=True):
         torch.testing.assert_close(one, other)
-    for backend, inside in (("cpu", True), ("auto", False)):
+    for backend, inside in ((named, True), ("auto", False)):
 
         class Module(torch.nn.Module):
             def forward(self, *operands: Tensor | None) -> Tensor:
@@ -134,11 +142,11 @@ def check_graphs(
 
 
 def check_second_derivative(
-    op: Callable[..., Tensor], operands: Sequence[Tensor | None], options: dict[str, Any]
+    op: Callable[..., Tensor], operands: Sequence[Tensor | None], options: dict[str, Any], named: str = "cpu"
 ) -> None:
     """The gradient of a squared gradient is the reference's."""
     found = []
-    for backend in ("cpu", "reference"):
+    for backend in (named, "reference"):
         leaves = [None if one is None else one.detach().requires_grad_() for one in operands]
         given = [one for one in leaves if one is not None]
         y = op(*leaves, **options, backend=backend)

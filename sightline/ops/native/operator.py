@@ -11,7 +11,7 @@ from torch.utils.flop_counter import register_flop_formula
 from sightline.ops import native
 
 DTYPES = (torch.float32, torch.bfloat16)
-_library = torch.library.Library("sightline", "FRAGMENT")
+library = torch.library.Library("sightline", "FRAGMENT")
 
 
 def objection(*operands: Tensor | None) -> str | None:
@@ -21,12 +21,13 @@ def objection(*operands: Tensor | None) -> str | None:
     for one in operands:
         if one is not None and (one.device.type != "cpu" or one.dtype not in DTYPES):
             return f"it takes float32 and bfloat16 tensors on the CPU; got {one.dtype} on {one.device}"
-    if not torch.compiler.is_compiling() and _transformed():
+    if not torch.compiler.is_compiling() and transformed():
         return "function transforms and forward-mode derivatives need the reference"
     return None
 
 
-def _transformed() -> bool:
+def transformed() -> bool:
+    """Whether a function transform or a forward-mode derivative is under way, which operators of ours do not know."""
     return forward_ad._current_level >= 0 or torch._C._functorch.peek_interpreter_stack() is not None
 
 
@@ -78,8 +79,8 @@ def register(
     gradient = define(
         name + "_backward",
         f"(bool[] needed, Tensor grad, {inner} -> Tensor[]",
-        lambda needed, *rest: _some(backward(needed, *rest)),
-        lambda needed, _grad, *operands: _some(
+        lambda needed, *rest: given(backward(needed, *rest)),
+        lambda needed, _grad, *operands: given(
             [torch.empty_like(one) if want else None for want, one in zip(needed, operands, strict=False)]
         ),
     )
@@ -95,29 +96,30 @@ def register(
     def differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         needed = list(ctx.needs_input_grad[:tensors])
         if torch.is_grad_enabled():  # create_graph=True
-            return *_differentiable(definition, needed, grad, ctx.saved_tensors, ctx.options), *[None] * len(
-                ctx.options
-            )
+            return *differentiable(definition, needed, grad, ctx.saved_tensors, ctx.options), *[None] * len(ctx.options)
         found = iter(gradient(needed, grad, *ctx.saved_tensors, *ctx.options))
         return *[next(found) if want else None for want in needed], *[None] * len(ctx.options)
 
-    torch.library.register_autograd(f"sightline::{name}", differentiate, setup_context=remember, lib=_library)
+    torch.library.register_autograd(f"sightline::{name}", differentiate, setup_context=remember, lib=library)
 
 
-def define(name: str, schema: str, run: Callable[..., Any], fake: Callable[..., Any]) -> Any:
-    """Define `torch.ops.sightline.<name>` on the CPU without a derivative, and what a compiler takes its output to look like."""
-    _library.define(name + schema)
-    _library.impl(name, run, "CPU")
-    torch.library.register_fake(f"sightline::{name}", fake, lib=_library)
+def define(
+    name: str, schema: str, run: Callable[..., Any], fake: Callable[..., Any], devices: Sequence[str] = ("CPU",)
+) -> Any:
+    """Define `torch.ops.sightline.<name>` on these devices, without a derivative, and what a compiler takes it to return."""
+    library.define(name + schema)
+    for device in devices:
+        library.impl(name, run, device)
+    torch.library.register_fake(f"sightline::{name}", fake, lib=library)
     return getattr(torch.ops.sightline, name).default
 
 
-def _some(gradients: Sequence[Tensor | None]) -> list[Tensor]:
+def given(gradients: Sequence[Tensor | None]) -> list[Tensor]:
     """Those that there are: an operator can not return None in a list."""
     return [one for one in gradients if one is not None]
 
 
-def _differentiable(
+def differentiable(
     definition: Callable[..., Tensor],
     needed: list[bool],
     grad: Tensor,
