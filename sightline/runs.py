@@ -1,6 +1,7 @@
 """The run folder: what a training leaves behind, and all that every later verb reads.
 
     recipe.json  env.json  log.jsonl  metrics.json  predictions.npz  cost.json  maps/  model.safetensors  checkpoints/last.pt
+    robustness.json, once `sightline evaluate --robustness` has looked at it
 
 Every JSON file carries `"schema": 1`; a reader refuses a schema newer than its own. Every file appears whole or not at all: it is
 written beside its name, flushed to the disk, and renamed. No torch here: a report is drawn from run folders without it.
@@ -25,6 +26,7 @@ LOG = "log.jsonl"
 METRICS = "metrics.json"
 PREDICTIONS = "predictions.npz"
 COST = "cost.json"
+ROBUSTNESS = "robustness.json"
 WEIGHTS = "model.safetensors"
 CHECKPOINT = "checkpoints/last.pt"
 

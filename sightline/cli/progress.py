@@ -114,3 +114,21 @@ def counting(what: str) -> Iterator[Callable[[int, int, str], None]]:
 
     with shown.bars:
         yield step
+
+
+@contextmanager
+def shares(what: str) -> Iterator[Callable[[float, str], None]]:
+    """A bar for work of many kinds: call it with the share that is done, 0..1, and the name of what runs ("" at the end)."""
+    shown, started, last = Display(1), time.monotonic(), ""
+
+    def step(share: float, name: str) -> None:
+        nonlocal last
+        if shown.one is None:
+            shown.one = shown.bars.add_task(what, total=1.0, done="", note="")
+        shown.bars.update(shown.one, completed=share, done=f"{share:.0%}", note=name)
+        if not shown.live and name and name.split()[0] != last:
+            last = name.split()[0]
+            typer.echo(f"[{share:.0%}] {what}: {name} ({time.monotonic() - started:.0f} s so far)", err=True)
+
+    with shown.bars:
+        yield step

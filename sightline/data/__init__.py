@@ -15,6 +15,7 @@ from sightline.data.errors import DataError, UnreadableImage
 from sightline.data.fit import View, fit_image, read_image
 from sightline.data.folder import EXTENSIONS
 from sightline.data.imageset import FileSet, ImageSet, MemorySet
+from sightline.data.joined import JoinedSet
 from sightline.data.load import Splits, load_splits
 from sightline.data.loader import Batch, Loader
 from sightline.data.mix import Mix, cutmix, mixup, soft_targets
@@ -30,6 +31,7 @@ __all__ = [
     "EpochBatches",
     "FileSet",
     "ImageSet",
+    "JoinedSet",
     "Loader",
     "MemorySet",
     "Mix",
