@@ -16,6 +16,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from sightline.cli.launched import is_main
+
 if TYPE_CHECKING:
     from sightline.compare import Progress as Comparison
     from sightline.train import TrainingProgress
@@ -26,7 +28,8 @@ class Display:
 
     def __init__(self, runs: int) -> None:
         self.console = Console(stderr=True, highlight=False)
-        self.live = self.console.is_terminal
+        self.main = is_main()
+        self.live = self.console.is_terminal and self.main
         self.bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -53,7 +56,7 @@ class Display:
             self.one = self.bars.add_task(name or "training", total=total, done="", note=note)
         steps = f"step {done}/{total}"
         self.bars.update(self.one, completed=done, total=total, done=steps, note=note, description=name or "training")
-        if not self.live and not name and progress.epoch != self.last_epoch:
+        if self.main and not self.live and not name and progress.epoch != self.last_epoch:
             self.last_epoch = progress.epoch
             typer.echo(f"epoch {progress.epoch + 1}/{progress.epochs}: {note}", err=True)
 

@@ -17,7 +17,7 @@ from sightline.data.folder import EXTENSIONS
 from sightline.data.imageset import FileSet, ImageSet, MemorySet
 from sightline.data.joined import JoinedSet
 from sightline.data.load import Splits, load_splits
-from sightline.data.loader import Batch, Loader
+from sightline.data.loader import Batch, Loader, LoaderError
 from sightline.data.mix import Mix, cutmix, mixup, soft_targets
 from sightline.data.picture import Unreadable
 from sightline.data.seeds import derive_seed, generator_for
@@ -33,6 +33,7 @@ __all__ = [
     "ImageSet",
     "JoinedSet",
     "Loader",
+    "LoaderError",
     "MemorySet",
     "Mix",
     "Splits",
