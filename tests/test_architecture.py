@@ -21,6 +21,7 @@ ALLOWED = {  # room: the rooms it may import
     "evaluate": {"backbones", "layers", "ops", "data", "runs", "weights"},
     "compare": {"backbones", "cost", "data", "evaluate", "explain", "recipes", "report", "runs", "train", "weights"},
     "report": {"runs"},
+    "web": {"backbones", "data", "explain", "ops", "report", "runs", "weights"},
     "cli": {
         "backbones",
         "bench",
@@ -34,10 +35,10 @@ ALLOWED = {  # room: the rooms it may import
         "report",
         "runs",
         "train",
+        "web",
         "weights",
     },
 }
-ALLOWED["__main__"] = {"cli"}
 ALONE = {"ops": {"torch"}, "layers": {"torch"}, "report": {"jinja2", "markupsafe", "numpy", "PIL"}, "runs": {"torch"}}
 STANDARD = set(__import__("sys").stdlib_module_names)
 

@@ -1,5 +1,18 @@
 """All verbs, in the order `sightline --help` shows them; importing one attaches it to the command."""
 
-from sightline.cli import demo, models, train, evaluate, predict, compare, report, cost, bench, convert, doctor  # noqa: I001 (order of the help)
+from sightline.cli import demo, models, train, evaluate, predict, compare, report, explore, cost, bench, convert, doctor  # noqa: I001 (order of the help)
 
-__all__ = ["bench", "compare", "convert", "cost", "demo", "doctor", "evaluate", "models", "predict", "report", "train"]
+__all__ = [
+    "bench",
+    "compare",
+    "convert",
+    "cost",
+    "demo",
+    "doctor",
+    "evaluate",
+    "explore",
+    "models",
+    "predict",
+    "report",
+    "train",
+]

@@ -12,12 +12,11 @@ from sightline.data.batches import EpochBatches
 from sightline.data.crop import random_crop, random_resized_crop
 from sightline.data.decode import MAX_PIXELS, open_image
 from sightline.data.errors import DataError, UnreadableImage
-from sightline.data.fit import View, fit_image, read_image
+from sightline.data.fit import View, fit_image, read_image, seen_box
 from sightline.data.folder import EXTENSIONS
 from sightline.data.imageset import FileSet, ImageSet, MemorySet
-from sightline.data.joined import JoinedSet
 from sightline.data.load import Splits, load_splits
-from sightline.data.loader import Batch, Loader, LoaderError
+from sightline.data.loader import Batch, Loader
 from sightline.data.mix import Mix, cutmix, mixup, soft_targets
 from sightline.data.picture import Unreadable
 from sightline.data.seeds import derive_seed, generator_for
@@ -31,9 +30,7 @@ __all__ = [
     "EpochBatches",
     "FileSet",
     "ImageSet",
-    "JoinedSet",
     "Loader",
-    "LoaderError",
     "MemorySet",
     "Mix",
     "Splits",
@@ -53,5 +50,6 @@ __all__ = [
     "random_crop",
     "random_resized_crop",
     "read_image",
+    "seen_box",
     "soft_targets",
 ]

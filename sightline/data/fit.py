@@ -76,6 +76,14 @@ def read_image(
     return fit_image(open_image(source, name, max_pixels=max_pixels, at_least=enough), size, view)
 
 
+def seen_box(picture: tuple[int, int], size: tuple[int, int], view: View = CENTRE) -> tuple[float, float, float, float]:
+    """The part of a picture (H, W) that is seen at a size (H, W): top, left, bottom and right, in the picture's pixels."""
+    if view.squash:
+        return 0.0, 0.0, float(picture[0]), float(picture[1])
+    left, top, right, bottom = _centre_box(picture[::-1], *size, view.crop)
+    return top, left, bottom, right
+
+
 def as_size(size: int | tuple[int, int]) -> tuple[int, int]:
     """(H, W) from one number or two. Raises ValueError below 1."""
     height, width = (size, size) if isinstance(size, int) else size
