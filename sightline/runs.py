@@ -1,6 +1,8 @@
 """The run folder: what a training leaves behind, and all that every later verb reads.
 
-    recipe.json  env.json  log.jsonl  metrics.json  predictions.npz  cost.json  maps/  model.safetensors  checkpoints/last.pt
+    recipe.json  env.json  log.jsonl  metrics.json  predictions.npz  cost.json  maps/  model.safetensors
+    checkpoints/last.pt  checkpoints/previous.pt
+    robustness.json, once `sightline evaluate --robustness` has looked at it
 
 Every JSON file carries `"schema": 1`; a reader refuses a schema newer than its own. Every file appears whole or not at all: it is
 written beside its name, flushed to the disk, and renamed. No torch here: a report is drawn from run folders without it.
@@ -25,8 +27,10 @@ LOG = "log.jsonl"
 METRICS = "metrics.json"
 PREDICTIONS = "predictions.npz"
 COST = "cost.json"
+ROBUSTNESS = "robustness.json"
 WEIGHTS = "model.safetensors"
 CHECKPOINT = "checkpoints/last.pt"
+PREVIOUS = "checkpoints/previous.pt"
 
 
 class RunFolderError(RuntimeError):
@@ -104,12 +108,15 @@ def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> None:
 
 
 @contextmanager
-def atomic_file(path: str | os.PathLike[str], lasting: bool = True) -> Iterator[BinaryIO]:
+def atomic_file(
+    path: str | os.PathLike[str], lasting: bool = True, keep: str | os.PathLike[str] | None = None
+) -> Iterator[BinaryIO]:
     """A binary file that takes its name when the block ends well, and vanishes when it does not.
 
     Args:
         path: the name it takes.
         lasting: wait until it is on the disk, so that it survives a power cut; a killed process harms neither kind.
+        keep: the name that an older file at `path` takes, in the same folder.
 
     Raises:
         RunFolderError: no space, no permission, or another fault of the file system; an older file of that name is untouched.
@@ -123,6 +130,8 @@ def atomic_file(path: str | os.PathLike[str], lasting: bool = True) -> Iterator[
             handle.flush()
             if lasting:
                 os.fsync(handle.fileno())
+        if keep is not None and path.exists():
+            _rename_beside(path, Path(keep))
         os.replace(beside, path)
         if lasting:
             _flush_folder(path.parent)
@@ -131,6 +140,17 @@ def atomic_file(path: str | os.PathLike[str], lasting: bool = True) -> Iterator[
     finally:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
+
+
+def _rename_beside(path: Path, keep: Path) -> None:
+    """Give a file a second name, in place of what had that name; where the file system knows no links, another name."""
+    linked = keep.with_name(f".{keep.name}.part")
+    try:
+        linked.unlink(missing_ok=True)
+        os.link(path, linked)
+        os.replace(linked, keep)
+    except OSError:
+        os.replace(path, keep)
 
 
 def _flush_folder(folder: Path) -> None:

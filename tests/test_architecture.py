@@ -39,6 +39,7 @@ ALLOWED = {  # room: the rooms it may import
         "weights",
     },
 }
+ALLOWED["__main__"] = {"cli"}
 ALONE = {"ops": {"torch"}, "layers": {"torch"}, "report": {"jinja2", "markupsafe", "numpy", "PIL"}, "runs": {"torch"}}
 STANDARD = set(__import__("sys").stdlib_module_names)
 

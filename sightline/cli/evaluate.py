@@ -1,4 +1,4 @@
-"""`sightline evaluate`: a trained run on images."""
+"""`sightline evaluate`: a trained net on images, and how robust it is."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,38 +11,66 @@ from sightline.cli.output import Format, show
 
 @app.command(
     epilog="Examples: `sightline evaluate runs/vit_mini` · "
-    "`sightline evaluate runs/vit_mini --data other/ --split test --format json`"
+    "`sightline evaluate runs/vit_mini --data other/ --split test --format json` · "
+    "`sightline evaluate runs/vit_mini --robustness --attack-limit 200` · "
+    "`sightline evaluate --model vit_mini --weights vit.safetensors --data other/ --robustness --out vit.json`"
 )
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Run folder of a trained net.")],
+    run: Annotated[Path | None, typer.Argument(help="Run folder of a trained net.")] = None,
+    run_option: Annotated[Path | None, typer.Option("--run", help="The same, as an option.")] = None,
+    model: Annotated[str | None, typer.Option(help="Instead of a run: a net's name, with --weights.")] = None,
+    weights: Annotated[str | None, typer.Option(help="A file, a folder, or weights known by name.")] = None,
     data: Annotated[str | None, typer.Option(help="Images; the run's own if not given.")] = None,
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="train, val, test or all; if not given test, or all of data that have none and are new to the net."
+        ),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at once; changes speed only.")] = 256,
-    output: Annotated[Format, typer.Option("--format", help="table, json or csv.")] = Format.TABLE,
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="Turned, damaged and resized images, calibration, and attacks.")
+    ] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="With --robustness: images, chosen by seed.")] = None,
+    attack_limit: Annotated[int, typer.Option(min=0, help="Images that are attacked; 0 for no attacks.")] = 500,
+    attack_eps: Annotated[str, typer.Option(help="Radii of the largest change of a pixel, in 1/255.")] = "0.5,1,2,4,8",
+    attack_eps_l2: Annotated[
+        str, typer.Option(help="Euclidean radii, in 1/255, of 32 x 32 pixels; larger images get larger ones.")
+    ] = "32,64,128",
+    attack_steps: Annotated[int, typer.Option(min=1, help="Steps of PGD.")] = 20,
+    ensemble_steps: Annotated[int, typer.Option(min=1, help="Steps of each APGD.")] = 100,
+    queries: Annotated[int, typer.Option(min=1, help="Queries of Square.")] = 1000,
+    restarts: Annotated[int, typer.Option(min=1, help="Random starts of PGD and of the ensemble.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of the images chosen, noise, starts, targets and queries.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="JSON of the robustness; robustness.json in the run folder if not given.")
+    ] = None,
+    output: Annotated[Format, typer.Option("--format", help="table, json, csv or markdown.")] = Format.TABLE,
 ) -> None:
-    """Accuracy with its 95% interval, top-5 accuracy, loss and calibration error of a run on one split."""
-    from sightline.data import load_splits
+    """Accuracy with its 95% interval, top-5 accuracy, loss and calibration error of a net; with --robustness, how it stands up."""
+    from sightline.cli.opened import open_images, open_net
+    from sightline.cli.robustness import radii, run_robustness, show_robustness
+    from sightline.evaluate import Settings
     from sightline.evaluate import evaluate as score
-    from sightline.evaluate import load_run
     from sightline.evaluate.statistics import wilson_interval
-    from sightline.runs import RunFolder
 
-    if split not in ("train", "val", "test"):
-        raise typer.BadParameter(f"--split is train, val or test; got {split!r}")
-    model, meta = load_run(run)
-    source = data or RunFolder(run).read("recipe")["data"]["source"]
-    splits = load_splits(source, image_size=meta.image_size)
-    if splits.classes != meta.classes:
-        raise ValueError(
-            f"the run knows the classes {', '.join(meta.classes)}; the images have {', '.join(splits.classes)}. "
-            "Evaluate on images of the same classes, or train on these"
-        )
-    images = getattr(splits, split)
-    result = score(model, images, meta.mean, meta.std, batch_size=batch_size)
+    settings = Settings(
+        limit=limit, attack_limit=attack_limit, eps=radii(attack_eps, "--attack-eps"),
+        eps_l2=radii(attack_eps_l2, "--attack-eps-l2"), steps=attack_steps, ensemble_steps=ensemble_steps,
+        queries=queries, restarts=restarts, seed=seed, batch_size=batch_size,
+    )  # fmt: skip
+    if run is not None and run_option is not None:
+        raise typer.BadParameter(f"one run, please; got {run} and --run {run_option}")
+    net = open_net(run or run_option, model, weights)
+    splits, images, chosen = open_images(net, data, split)
+    if robustness:
+        show_robustness(run_robustness(net, splits, images, chosen, settings, run or run_option, out), output)
+        return
+    result = score(net.model, images, net.meta.mean, net.meta.std, batch_size=batch_size)
     interval = wilson_interval(round(result.accuracy * len(images)), len(images))
     row = {
-        "run": str(run),
-        "split": split,
+        "run": net.label,
+        "split": chosen,
         "n": len(images),
         "accuracy": round(result.accuracy, 4),
         "low": round(interval.low, 4),

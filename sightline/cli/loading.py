@@ -4,6 +4,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from sightline.cli.launched import is_main
 from sightline.data import Splits, Unreadable, load_splits
 from sightline.recipes import Recipe
 
@@ -13,7 +14,7 @@ SHOWN = 5
 def load(source: str, recipe: Recipe, max_unreadable: float = 0.01) -> Splits:
     """Load the splits a recipe asks for; files that can not be read are named on stderr."""
     console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
+    with Progress(console=console, disable=not (console.is_terminal and is_main()), transient=True) as bar:
         task = bar.add_task("decoding", total=None)
         splits = load_splits(
             source,
@@ -23,7 +24,8 @@ def load(source: str, recipe: Recipe, max_unreadable: float = 0.01) -> Splits:
             max_unreadable=max_unreadable,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    report_unreadable(splits.unreadable)
+    if is_main():
+        report_unreadable(splits.unreadable)
     return splits
 
 

@@ -16,6 +16,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from sightline.cli.launched import is_main
+
 if TYPE_CHECKING:
     from sightline.compare import Progress as Comparison
     from sightline.train import TrainingProgress
@@ -26,7 +28,8 @@ class Display:
 
     def __init__(self, runs: int) -> None:
         self.console = Console(stderr=True, highlight=False)
-        self.live = self.console.is_terminal
+        self.main = is_main()
+        self.live = self.console.is_terminal and self.main
         self.bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -53,7 +56,7 @@ class Display:
             self.one = self.bars.add_task(name or "training", total=total, done="", note=note)
         steps = f"step {done}/{total}"
         self.bars.update(self.one, completed=done, total=total, done=steps, note=note, description=name or "training")
-        if not self.live and not name and progress.epoch != self.last_epoch:
+        if self.main and not self.live and not name and progress.epoch != self.last_epoch:
             self.last_epoch = progress.epoch
             typer.echo(f"epoch {progress.epoch + 1}/{progress.epochs}: {note}", err=True)
 
@@ -111,6 +114,24 @@ def counting(what: str) -> Iterator[Callable[[int, int, str], None]]:
         shown.bars.update(shown.one, completed=done, done=f"{done}/{total}", note=name)
         if not shown.live and name:
             typer.echo(f"[{done + 1}/{total}] {what}: {name} ({time.monotonic() - started:.0f} s so far)", err=True)
+
+    with shown.bars:
+        yield step
+
+
+@contextmanager
+def shares(what: str) -> Iterator[Callable[[float, str], None]]:
+    """A bar for work of many kinds: call it with the share that is done, 0..1, and the name of what runs ("" at the end)."""
+    shown, started, last = Display(1), time.monotonic(), ""
+
+    def step(share: float, name: str) -> None:
+        nonlocal last
+        if shown.one is None:
+            shown.one = shown.bars.add_task(what, total=1.0, done="", note="")
+        shown.bars.update(shown.one, completed=share, done=f"{share:.0%}", note=name)
+        if not shown.live and name and name.split()[0] != last:
+            last = name.split()[0]
+            typer.echo(f"[{share:.0%}] {what}: {name} ({time.monotonic() - started:.0f} s so far)", err=True)
 
     with shown.bars:
         yield step

@@ -33,6 +33,7 @@ def train(
     An interrupted run continues with --resume and ends with the weights it would have had.
     """
     from sightline import recipes
+    from sightline.cli.launched import is_main, show_notes
     from sightline.cli.loading import load
     from sightline.cli.progress import display
     from sightline.runs import RunFolder
@@ -49,7 +50,9 @@ def train(
         raise typer.BadParameter("name a net with --model and images with --data")
     folder = out if out is not None else Path("runs") / model
     splits = load(data, chosen, max_unreadable)
+    show_notes()
     with display() as shown:
         metrics = run(chosen, model, splits, folder, resume=resume, finetune=finetune, progress=shown.training)
     test = metrics["test"]
-    typer.echo(f"{model}: test accuracy {test['accuracy']:.2%} on {test['n']} images; run folder {folder}")
+    if is_main():
+        typer.echo(f"{model}: test accuracy {test['accuracy']:.2%} on {test['n']} images; run folder {folder}")

@@ -11,7 +11,17 @@ from sightline.recipes import Recipe, distilled
 from sightline.runs import RunFolder
 
 TWIN = "resnet_mini"
-IMMATERIAL = ("card", "workers", "checkpoint_every", "teacher")  # fields that leave the trained weights as they are
+IMMATERIAL = (  # fields that leave the trained weights as they are, but for rounding
+    "card",
+    "workers",
+    "checkpoint_every",
+    "checkpoint_steps",
+    "accumulate",
+    "device_batch",
+    "grad_checkpointing",
+    "compile",
+    "teacher",
+)
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from sightline.data.errors import DataError, UnreadableImage
 from sightline.data.fit import View, fit_image, read_image, seen_box
 from sightline.data.folder import EXTENSIONS
 from sightline.data.imageset import FileSet, ImageSet, MemorySet
+from sightline.data.joined import JoinedSet
 from sightline.data.load import Splits, load_splits
-from sightline.data.loader import Batch, Loader
+from sightline.data.loader import Batch, Loader, LoaderError
 from sightline.data.mix import Mix, cutmix, mixup, soft_targets
 from sightline.data.picture import Unreadable
 from sightline.data.seeds import derive_seed, generator_for
@@ -30,7 +31,9 @@ __all__ = [
     "EpochBatches",
     "FileSet",
     "ImageSet",
+    "JoinedSet",
     "Loader",
+    "LoaderError",
     "MemorySet",
     "Mix",
     "Splits",

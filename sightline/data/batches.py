@@ -25,6 +25,7 @@ class EpochBatches:
         drop_last: leave out a last batch that is not full. Else it is shorter; its parts differ by at most one picture and may be
             empty, so that every process takes the same number of steps.
         rank, world: this process, and how many there are.
+        rows: take these of every step's pictures instead of the rank's equal part; with drop_last alone.
         start: first step, to resume in the middle of an epoch.
 
     Raises:
@@ -40,6 +41,7 @@ class EpochBatches:
     rank: int = 0
     world: int = 1
     start: int = 0
+    rows: slice | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.rank < self.world:
@@ -52,6 +54,8 @@ class EpochBatches:
             raise ValueError(
                 f"dropping the last batch leaves none of {self.size} pictures; batch_size is {self.batch_size}, lower it"
             )
+        if self.rows is not None and not self.drop_last:
+            raise ValueError("rows are those of full batches; they need drop_last=True")
         if not 0 <= self.start <= self.steps:
             raise ValueError(f"start must be one of the epoch's steps, 0 to {self.steps}; got {self.start}")
 
@@ -68,7 +72,7 @@ class EpochBatches:
         order = self._order()
         for step in range(self.start, self.steps):
             together = order[step * self.batch_size : (step + 1) * self.batch_size]
-            yield together.tensor_split(self.world)[self.rank]
+            yield together[self.rows] if self.rows is not None else together.tensor_split(self.world)[self.rank]
 
     def _order(self) -> Tensor:
         if not self.shuffle:

@@ -15,6 +15,10 @@ from sightline.data.quiet import quiet_pillow
 from sightline.data.reading import read_each, useful_threads
 
 CHECK_SIZE = (8, 8)
+_ONCE = (
+    "it could be read when the set was loaded. Put it back as it was and resume the run from its last checkpoint, "
+    "or train anew without it"
+)
 Tick = Callable[[], None]
 """Called once for every picture that has been read."""
 
@@ -107,7 +111,7 @@ class FileSet:
         with quiet_pillow():
             for place, image in enumerate(read_each(wanted, self.size, self.max_pixels, self.threads)):
                 if isinstance(image, Unreadable):
-                    raise UnreadableImage(image.name, f"{image.reason}; it could be read when the set was loaded")
+                    raise UnreadableImage(image.name, f"{image.reason}; {_ONCE}")
                 images[place] = image
         return images
 

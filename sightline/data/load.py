@@ -48,6 +48,7 @@ class Splits:
         mean, std: of the training pictures, per channel, in 0 .. 1, rounded to 4 digits.
         unreadable: pictures that were left out, and why.
         fingerprint: SHA-256 over names, labels and split: equal for the same data in the same split.
+        given: the splits that the source itself has; the others were cut off its pictures here.
     """
 
     train: ImageSet
@@ -60,6 +61,7 @@ class Splits:
     std: tuple[float, float, float]
     unreadable: tuple[Unreadable, ...]
     fingerprint: str
+    given: tuple[str, ...] = ()
 
 
 def load_splits(
@@ -121,6 +123,7 @@ def load_splits(
         std=std,
         unreadable=unreadable,
         fingerprint=fingerprint(found.classes, sets),
+        given=tuple(found.splits),
     )
 
 

@@ -10,9 +10,14 @@ from typing import NamedTuple
 from torch import Tensor
 
 from sightline.data.batches import EpochBatches
+from sightline.data.errors import DataError
 from sightline.data.imageset import ImageSet
 
 _AHEAD = 2  # batches in preparation, a worker
+
+
+class LoaderError(RuntimeError):
+    """A batch could not be prepared, for a reason that is not the picture's."""
 
 
 class Batch(NamedTuple):
@@ -29,7 +34,7 @@ class Loader:
     Args:
         images: the set.
         batch_size: pictures a step, all processes together.
-        seed, shuffle, drop_last, rank, world: see `EpochBatches`.
+        seed, shuffle, drop_last, rank, world, rows: see `EpochBatches`.
         workers: threads that prepare batches ahead; 0: a batch is prepared when it is asked for, best for sets in memory.
 
     Raises:
@@ -46,6 +51,7 @@ class Loader:
         drop_last: bool = False,
         rank: int = 0,
         world: int = 1,
+        rows: slice | None = None,
         workers: int = 0,
     ) -> None:
         if workers < 0:
@@ -60,6 +66,7 @@ class Loader:
             "drop_last": drop_last,
             "rank": rank,
             "world": world,
+            "rows": rows,
         }
         self.steps = EpochBatches(**self._options).steps
         self._waited = 0.0
@@ -71,7 +78,12 @@ class Loader:
         return self._waited / self._elapsed if self._elapsed else 0.0
 
     def epoch(self, epoch: int = 0, start: int = 0) -> Generator[Batch, None, None]:
-        """Yield the batches of one epoch, from step `start` on."""
+        """Yield the batches of one epoch, from step `start` on.
+
+        Raises:
+            UnreadableImage: a picture could be read once and can not be any more.
+            LoaderError: a batch could not be prepared for another reason.
+        """
         batches = EpochBatches(**self._options, epoch=epoch, start=start)
         self._waited, began = 0.0, perf_counter()
         with closing(self._ahead(batches) if self.workers else self._at_once(batches)) as ready:
@@ -104,4 +116,14 @@ class Loader:
                     future.cancel()
 
     def _fetch(self, indices: Tensor) -> Batch:
-        return Batch(self.images.batch(indices), self.images.labels[indices], indices)
+        try:
+            return Batch(self.images.batch(indices), self.images.labels[indices], indices)
+        except DataError:
+            raise
+        except Exception as error:  # out of memory, out of threads or files, a decoder that broke
+            where = "a worker" if self.workers else "the loader"
+            first = self.images.names[int(indices[0])]
+            raise LoaderError(
+                f"{where} failed on a batch of {len(indices)} pictures, the first of them {first}: "
+                f"{error or type(error).__name__}. What is saved is kept; fewer workers need less memory"
+            ) from error

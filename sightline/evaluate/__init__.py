@@ -1,6 +1,8 @@
 """Evaluation: load a run, evaluate it on images, and say how sure its figures are."""
 
 from sightline.evaluate.accuracy import NonFiniteLogitsError, Result, calibration_error, evaluate, score
+from sightline.evaluate.calibration import Bin, reliability
+from sightline.evaluate.robustness import Robustness, Settings, robustness
 from sightline.evaluate.statistics import (
     Interval,
     Paired,
@@ -15,11 +17,14 @@ from sightline.evaluate.statistics import (
 from sightline.weights import ModelMeta, load_net, load_run, read_weights, save_weights, weights_file
 
 __all__ = [
+    "Bin",
     "Interval",
     "ModelMeta",
     "NonFiniteLogitsError",
     "Paired",
     "Result",
+    "Robustness",
+    "Settings",
     "accuracy_interval",
     "calibration_error",
     "evaluate",
@@ -30,6 +35,8 @@ __all__ = [
     "paired_t",
     "paired_test",
     "read_weights",
+    "reliability",
+    "robustness",
     "save_weights",
     "score",
     "t_interval",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 def project(x: Tensor, maps: Sequence[nn.Module]) -> tuple[Tensor, ...]:
     """What each of `maps` makes of x (B, C, H, W)."""
-    if x.device.type != "cpu" or not all(_plain(one) for one in maps):
+    if x.device.type != "cpu" or not all(plain(one) for one in maps):
         return tuple(one(x) for one in maps)
     weights = torch.cat([one.get_parameter("weight") for one in maps])
     biases = [_bias(one) for one in maps]
@@ -20,7 +20,8 @@ def project(x: Tensor, maps: Sequence[nn.Module]) -> tuple[Tensor, ...]:
     return F.conv2d(x, weights, bias).split([len(one) for one in biases], dim=1)
 
 
-def _plain(module: nn.Module) -> bool:
+def plain(module: nn.Module) -> bool:
+    """Whether a module is an unhooked 1 x 1 convolution, so that its parameters say what it computes."""
     return (
         type(module) is nn.Conv2d
         and (module.kernel_size, module.stride, module.padding, module.groups) == ((1, 1), (1, 1), (0, 0), 1)

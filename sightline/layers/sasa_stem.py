@@ -16,7 +16,12 @@ Legend: B batch, C in_channels, F out_channels, M mixtures, K side of the footpr
 import torch
 from torch import Tensor, nn
 
+from sightline.layers.projection import plain
 from sightline.layers.sasa import RELATIVE
+from sightline.ops.dispatch import kernels_allowed
+from sightline.ops.native import operator
+from sightline.ops.pixel_attention import pixel_attention
+from sightline.ops.precision import widen, without_autocast
 from sightline.ops.stem_attention import STEM_ATTENTION, check_footprint
 from sightline.ops.support import Block, Window
 from sightline.ops.tap import Tap
@@ -36,7 +41,8 @@ class AttentionStem2d(nn.Module):
         relative: "per_head" or "shared" relative embeddings, or "none".
         border: "exclude" or "zero", for places of the footprint outside the image.
         embedding: width of the embeddings row, col and nu; None: out_channels / heads.
-        backend: backend of the op.
+        backend: backend of the op. Under "auto" a block's attention runs on a CPU as `sightline.ops.pixel_attention`, the same sums
+            in another order, unless something wants to see the operands of the op.
 
     Raises:
         ValueError: an option breaks the rules above.
@@ -68,6 +74,7 @@ class AttentionStem2d(nn.Module):
         factory = {"device": device, "dtype": dtype}
         depth = out_channels // heads
         width = depth if embedding is None else embedding
+        self.heads, self.kernel_size, self.footprint = heads, kernel_size, footprint
         self.query = nn.Conv2d(in_channels, out_channels, 1, bias=False, **factory)
         self.key = nn.Conv2d(in_channels, out_channels, 1, bias=False, **factory)
         self.value = nn.Conv2d(in_channels, mixtures * out_channels, 1, bias=False, **factory)
@@ -97,8 +104,49 @@ class AttentionStem2d(nn.Module):
         return (self.embed_mixtures @ places.flatten(1)).softmax(dim=0)
 
     def forward(self, x: Tensor) -> Tensor:
+        if (pixels := pixels_for_kernels(self, x)) is not None:
+            options = {"kernel_size": self.kernel_size, "border": self.attend.options["border"]}
+            return pixel_attention(pixels, *fold(self), **options, backend="cpu")
         operands = (self.query(x), self.key(x), self.value(x), self.mixture())
         return self.attend(*operands, self.relative_rows, self.relative_cols)
+
+
+def pixels_for_kernels(stem: AttentionStem2d, x: Tensor) -> Tensor | None:
+    """The image as the compiled kernels take it; None where queries, keys and values are wanted: no kernels, or hooks on them."""
+    maps = (stem.query, stem.key, stem.value)
+    if stem.footprint != "block" or not kernels_allowed(stem.attend.options["backend"]) or not all(map(plain, maps)):
+        return None
+    if (
+        stem.attend._forward_hooks
+        or stem.attend._forward_pre_hooks
+        or x.device.type != "cpu"
+        or not x.is_floating_point()
+    ):
+        return None
+    pixels = x.to(torch.get_autocast_dtype("cpu")) if torch.is_autocast_enabled("cpu") else x
+    return pixels if operator.objection(pixels, *stem.parameters()) is None else None
+
+
+def fold(stem: AttentionStem2d) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What `pixel_attention` takes, made of the stem's parameters: bilinear, rows, cols, values; float32."""
+    heads, length = stem.heads, 2 * stem.kernel_size - 1
+    with without_autocast(stem.query.weight.device):
+        query, key, value, mixture, rows, cols = widen(
+            *(one.weight.flatten(1) for one in (stem.query, stem.key, stem.value)),
+            stem.mixture(),
+            stem.relative_rows,
+            stem.relative_cols,
+        )
+        channels = query.shape[1]
+        query, key = query.view(heads, -1, channels), key.view(heads, -1, channels)  # N, D, C
+        values = torch.einsum("mt,mnec->tnec", mixture, value.view(len(mixture), heads, -1, channels))
+        if rows is None:
+            zeros = query.new_zeros(heads, length, channels)
+            return query.mT @ key, zeros, zeros, values
+        part = rows.shape[1]
+        by_row = rows.expand(heads, -1, -1).mT @ query[:, :part]  # N, L, C
+        by_col = cols.expand(heads, -1, -1).mT @ query[:, part:]
+        return query.mT @ key, by_row, by_col, values
 
 
 def _normal(

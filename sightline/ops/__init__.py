@@ -6,6 +6,7 @@ from sightline.ops.global_attention import global_attention
 from sightline.ops.local_attention import local_attention
 from sightline.ops.local_relation import local_relation
 from sightline.ops.pairwise_attention import pairwise_attention
+from sightline.ops.pixel_attention import pixel_attention
 from sightline.ops.stem_attention import stem_attention
 from sightline.ops.vector_attention import pairwise_relation, patchwise_relation, vector_attention
 
@@ -17,6 +18,7 @@ __all__ = [
     "pairwise_attention",
     "pairwise_relation",
     "patchwise_relation",
+    "pixel_attention",
     "stem_attention",
     "use_backend",
     "vector_attention",

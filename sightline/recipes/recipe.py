@@ -69,8 +69,11 @@ class Recipe:
     fresh_head: bool = False  # after --finetune, the classifier begins anew even when its shape fits
     ema: float | None = None  # decay of the averaged weights; None: no averaging
     accumulate: int = 1  # parts into which a process cuts its share of the batch
+    device_batch: int | None = None  # most images of a forward pass; larger shares are cut into more parts
     precision: Literal["no", "bf16", "fp16"] = "no"
     channels_last: bool = False  # memory layout of weights and images; faster for convolutions
+    grad_checkpointing: bool = False  # compute activations again in the backward pass instead of keeping them
+    compile: bool = False  # torch.compile
 
     distillation: Literal["none", "soft", "hard"] = "none"
     distillation_alpha: float = 0.5  # weight of the teacher's term
@@ -80,6 +83,7 @@ class Recipe:
     workers: int = 0  # threads that decode images ahead
     eval_every: int = 1  # epochs
     checkpoint_every: int = 1  # epochs
+    checkpoint_steps: int | None = None  # within an epoch too, every so many steps; None: at the ends of epochs alone
 
     def __post_init__(self) -> None:
         check(self)

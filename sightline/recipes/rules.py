@@ -41,11 +41,13 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "drop_path": SHARE,
     "ema": SHARE,
     "accumulate": POSITIVE,
+    "device_batch": POSITIVE,
     "distillation_alpha": SHARE,
     "distillation_tau": (1e-3, math.inf),
     "workers": RATE,
     "eval_every": POSITIVE,
     "checkpoint_every": POSITIVE,
+    "checkpoint_steps": POSITIVE,
 }
 
 

@@ -24,6 +24,7 @@ from sightline.report.load import COMPARISON, Comparison, find_runs, read_compar
 from sightline.report.numbers import percent
 from sightline.report.pictures import Picture, embed
 from sightline.report.provenance import provenance
+from sightline.report.robustness import LEAST, robustness
 from sightline.report.scatter import scatters
 from sightline.report.standing import standings
 from sightline.report.summary import summarise
@@ -111,6 +112,8 @@ def render(comparison: Comparison) -> str:
         curves=curves,
         tracks=_tracks(curves),
         attention=maps,
+        robustness=robustness(comparison),
+        least=LEAST,
         confusions=matrices,
         examples=examples,
         pictures=_embedded(comparison, maps, examples),

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sightline.report.arrays import MAPS, Maps, Predictions, need, read_maps, read_pictures, read_predictions
-from sightline.runs import COST, ENVIRONMENT, LOG, METRICS, PREDICTIONS, RECIPE, RunFolder, RunFolderError
+from sightline.runs import COST, ENVIRONMENT, LOG, METRICS, PREDICTIONS, RECIPE, ROBUSTNESS, RunFolder, RunFolderError
 
 COMPARISON = "compare.json"
 PICTURES = "pictures.npz"
@@ -34,6 +34,7 @@ class Run:
     cost: dict[str, Any] | None = None
     predictions: Predictions | None = None
     maps: Maps | None = None
+    robustness: dict[str, Any] | None = None  # nobody need have asked for it: never named in `missing`
     missing: tuple[str, ...] = ()
 
     @property
@@ -189,6 +190,7 @@ def read_run(folder: Path, model: str | None = None, seed: int | None = None) ->
         cost=content.get(COST),
         predictions=read_predictions(folder / PREDICTIONS) if PREDICTIONS in there else None,
         maps=read_maps(folder) if MAPS in there else None,
+        robustness=files.read(ROBUSTNESS) if files.file(ROBUSTNESS).is_file() else None,
         missing=tuple(name for name in FILES if name not in there),
     )
 

@@ -9,8 +9,8 @@ from torch import nn
 from sightline.data import Splits, derive_seed
 from sightline.evaluate import ModelMeta
 from sightline.recipes import Recipe
-from sightline.runs import CHECKPOINT, ENVIRONMENT, RECIPE, RunFolder, RunFolderError, environment
-from sightline.train.checkpoint import load_checkpoint
+from sightline.runs import ENVIRONMENT, RECIPE, RunFolder, RunFolderError, environment
+from sightline.train.checkpoint import latest_checkpoint
 from sightline.train.finetune import load_pretrained
 from sightline.train.session import Session, seed_everything
 from sightline.train.teacher import Teacher, load_teacher
@@ -46,10 +46,10 @@ def begin(run: RunFolder, recipe: Recipe, meta: ModelMeta, here: dict[str, Any],
     """
     teacher = _teacher(recipe, meta)
     model = _build(recipe, meta)
-    checkpoint = run.file(CHECKPOINT)
-    if run.exists() and checkpoint.is_file():
+    state = latest_checkpoint(run) if run.exists() else None
+    if state is not None:
         session = Session(model, recipe, accelerator, teacher)
-        session.restore(load_checkpoint(checkpoint))
+        session.restore(state)
         if accelerator.is_main_process:
             run.write_log([line for line in run.log() if line["epoch"] < session.epoch])
         return session

@@ -9,8 +9,9 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from sightline.data import Augment, Batch, Loader, Mix, Splits
+from sightline.data import Augment, Batch, Loader, Mix, Splits, generator_for
 from sightline.recipes import Recipe
+from sightline.train.groups import cut_share, group_count
 from sightline.train.plan import Batches
 from sightline.train.repeat import Reordered, permutation, repeated_order
 from sightline.train.resize import resize, side
@@ -23,7 +24,8 @@ class Feed:
     """The training images of a run, for this process."""
 
     def __init__(self, splits: Splits, recipe: Recipe, batches: Batches, accelerator: Accelerator) -> None:
-        self.images, self.recipe, self.batches, self.accelerator = splits.train, recipe, batches, accelerator
+        self.images, self.recipe, self.batches, self.device = splits.train, recipe, batches, accelerator.device
+        self.share = cut_share(batches.size, accelerator.process_index, accelerator.num_processes)
         self.augment = Augment(
             splits.mean,
             splits.std,
@@ -39,7 +41,7 @@ class Feed:
         self.mix = Mix(len(splits.classes), recipe.mixup, recipe.cutmix, recipe.mix_prob, recipe.label_smoothing)
 
     def epoch(self, epoch: int, start: int) -> Generator[Batch, None, None]:
-        """This process's shares of the batches of an epoch, from step `start` on; close it when leaving early."""
+        """What this process reads of the batches of an epoch, from step `start` on; close it when leaving early."""
         recipe, repeated = self.recipe, self.recipe.repeats > 1
         loader = Loader(
             self._repeated(epoch) if repeated else self.images,
@@ -47,24 +49,34 @@ class Feed:
             seed=recipe.seed,
             shuffle=not repeated,
             drop_last=True,
-            rank=self.accelerator.process_index,
-            world=self.accelerator.num_processes,
+            rows=slice(self.share.start, self.share.stop),
             workers=recipe.workers,
         )
         yield from loader.epoch(epoch, start)
 
     def _repeated(self, epoch: int) -> Reordered:
-        order = permutation(len(self.images), self.recipe.seed, epoch)
-        processes = self.accelerator.num_processes
-        return Reordered(self.images, repeated_order(order, self.recipe.repeats, self.batches.size, processes))
+        order, size = permutation(len(self.images), self.recipe.seed, epoch), self.batches.size
+        groups = group_count(size) if size % group_count(size) == 0 else 1
+        return Reordered(self.images, repeated_order(order, self.recipe.repeats, size, groups))
 
-    def parts(self, batch: Batch, generator: torch.Generator, epoch: int) -> list[Part]:
-        """Augment, resize and mix a share and cut it into the parts of a step, on the device of the run."""
-        device = self.accelerator.device
-        images = self.augment(batch.images.to(device, non_blocking=True), generator)
-        images = resize(images, side(self.recipe, epoch, min(images.shape[2:])))
-        mixed, targets = self.mix(images, batch.labels.to(device, non_blocking=True), generator)
+    def parts(self, batch: Batch, epoch: int, step: int) -> list[Part]:
+        """Augment, resize and mix what was read, keep this process's share, cut it into the parts of a step, on the device."""
+        images, labels = (tensor.to(self.device, non_blocking=True) for tensor in (batch.images, batch.labels))
+        pairs = zip(images.split(self.share.sizes), labels.split(self.share.sizes), strict=True)
+        mixed = [
+            self._group(*pair, epoch, generator_for(self.recipe.seed, "augment", epoch, step, group))
+            for group, pair in zip(self.share.groups, pairs, strict=True)
+        ]
+        images, targets = mixed[0] if len(mixed) == 1 else (torch.cat(part) for part in zip(*mixed, strict=True))
+        if self.share.kept is not None:
+            kept = self.share.kept.to(self.device)
+            images, targets = images[kept], targets[kept]
         if self.recipe.channels_last:
-            mixed = mixed.contiguous(memory_format=torch.channels_last)
+            images = images.contiguous(memory_format=torch.channels_last)
         size = self.batches.per_process
-        return list(zip(mixed.split(size), targets.split(size), strict=True))
+        return list(zip(images.split(size), targets.split(size), strict=True))
+
+    def _group(self, images: Tensor, labels: Tensor, epoch: int, generator: torch.Generator) -> Part:
+        images = self.augment(images, generator)
+        images = resize(images, side(self.recipe, epoch, min(images.shape[2:])))
+        return self.mix(images, labels, generator)

@@ -3,6 +3,7 @@
 What it does not do itself stands beside it: plan (what is trained), begin, feed (images), session (one step), finish.
 """
 
+import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -24,8 +25,11 @@ from sightline.train.interrupt import StopRequest, TrainingInterrupted
 from sightline.train.memory import reset_peak_memory
 from sightline.train.optimize import learning_rate
 from sightline.train.plan import Batches, check_data, check_same_run, cut_batches, record
+from sightline.train.processes import naming_the_lost
 from sightline.train.progress import ProgressCallback, TrainingProgress
 from sightline.train.session import Session
+
+_log = logging.getLogger("sightline.train")
 
 
 def train(
@@ -63,6 +67,9 @@ def train(
         RunFolderError: the folder holds a run already, or a file can not be read or written.
         ValueError: recipe, data and model do not fit, or the run to resume is another one.
         NonFiniteLossError: the loss or its gradient is not finite; the last checkpoint is kept.
+        LoaderError: a batch could not be read; the last checkpoint is kept.
+        UnreadableImage: a picture could be read when the data were loaded and can not be any more; the last checkpoint is kept.
+        LostProcessError: another process of the run ended; the last checkpoint is kept.
         TrainingInterrupted: Ctrl-C or SIGTERM; the state was saved.
     """
     run = RunFolder(folder)
@@ -78,11 +85,14 @@ def train(
             check_same_run(there, here)
             if run.finished():
                 return run.read(METRICS)
-        session = begin(run, recipe, meta, here, accelerator)
-        reset_peak_memory(accelerator.device)
-        Loop(run, session, splits, batches, progress).fit()
-        metrics = finish(run, session, splits, meta)
-        accelerator.wait_for_everyone()
+        with naming_the_lost(accelerator.num_processes):
+            session = begin(run, recipe, meta, here, accelerator)
+            if accelerator.is_main_process:
+                _log.info("%s", batches.describe(recipe))
+            reset_peak_memory(accelerator.device)
+            Loop(run, session, splits, batches, progress).fit()
+            metrics = finish(run, session, splits, meta)
+            accelerator.wait_for_everyone()
     return metrics
 
 
@@ -115,11 +125,19 @@ class Loop:
     def _step(self, read: Iterator[Batch]) -> None:
         session = self.session
         started = time.perf_counter()
-        parts = self.feed.parts(next(read), session.seed_step(), session.epoch)
+        session.seed_step()
+        parts = self.feed.parts(next(read), session.epoch, session.step)
         ready = time.perf_counter()
         loss = session.take_step(parts, self._rate())
         session.sums.add_step(loss, self.batches.size, ready - started, time.perf_counter() - started)
         self._report()
+        if self._due() and session.step < self.batches.steps:  # the end of an epoch has its own
+            self._save()
+
+    def _due(self) -> bool:
+        """Is a checkpoint due by the number of steps?"""
+        every = self.session.recipe.checkpoint_steps
+        return every is not None and (self.session.epoch * self.batches.steps + self.session.step) % every == 0
 
     def _rate(self) -> float:
         """Learning rate of the step ahead."""
@@ -144,6 +162,8 @@ class Loop:
             "seconds": sums.seconds + spent,
             "images_per_second": steps * self.batches.size / sums.seconds,
             "loader_wait": sums.waiting / sums.seconds,
+            "processes": self.batches.processes,
+            "accumulate": self.batches.accumulate,
         }
 
     def _validate(self) -> Result | None:
@@ -156,10 +176,8 @@ class Loop:
         return result
 
     def _over_processes(self, value: float) -> float:
-        accelerator = self.session.accelerator
-        if accelerator.num_processes == 1:
-            return value
-        return accelerator.reduce(torch.tensor(value, device=accelerator.device), "mean").item()
+        values = self.session.from_all(value)
+        return sum(values) / len(values)
 
     def _report(self) -> None:
         session, sums = self.session, self.session.sums
@@ -197,8 +215,9 @@ class Loop:
             )
 
     def _save(self) -> None:
+        state = self.session.state()  # all processes have a part in it
         if self.session.accelerator.is_main_process:
-            save_checkpoint(self.run.file(CHECKPOINT), self.session.state())
+            save_checkpoint(self.run.file(CHECKPOINT), state)
 
 
 def _accelerator() -> Accelerator:

@@ -10,7 +10,16 @@ from sightline.data import Splits
 from sightline.evaluate import ModelMeta
 from sightline.recipes import Recipe
 
-IMMATERIAL = ("card", "workers", "checkpoint_every")  # fields that leave the trained weights as they are
+IMMATERIAL = (  # fields that leave the trained weights as they are, but for rounding
+    "card",
+    "workers",
+    "checkpoint_every",
+    "checkpoint_steps",
+    "accumulate",
+    "device_batch",
+    "grad_checkpointing",
+    "compile",
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,15 @@ class Batches:
         """The global batch: images an optimiser step."""
         return self.per_process * self.processes * self.accumulate
 
+    def describe(self, recipe: Recipe) -> str:
+        """One sentence on how the batch was cut and what that means for the learning rate."""
+        parts = f" x {self.processes} processes" if self.processes > 1 else ""
+        parts += f" x {self.accumulate} parts, one after another" if self.accumulate > 1 else ""
+        return (
+            f"a batch of {self.size} images = {self.per_process}{parts or ', in one piece'}; learning rate {recipe.lr:g}, "
+            "as the recipe says for this batch"
+        )
+
     def as_dict(self) -> dict[str, int]:
         """The entry "batch" of recipe.json."""
         return {
@@ -45,22 +63,31 @@ class Batches:
 
 
 def cut_batches(recipe: Recipe, processes: int, images: int) -> Batches:
-    """Cut the recipe's global batch into equal parts.
+    """Cut the recipe's global batch into equal parts: `accumulate` of them a process, more where `device_batch` asks for it.
 
     Raises:
         ValueError: it can not be cut equally, or there are fewer images than one batch.
     """
-    parts = processes * recipe.accumulate
+    accumulate = _parts(recipe, processes)
+    parts = processes * accumulate
     if recipe.batch_size % parts:
         raise ValueError(
             f"batch_size is the global one and must be a multiple of processes * accumulate; got batch_size={recipe.batch_size}, "
-            f"processes={processes}, accumulate={recipe.accumulate}. Try batch_size={max(1, recipe.batch_size // parts) * parts}"
+            f"processes={processes}, accumulate={accumulate}. Try batch_size={max(1, recipe.batch_size // parts) * parts}"
         )
     if images < recipe.batch_size:
         raise ValueError(
             f"{images} training images do not fill one batch of {recipe.batch_size}; set batch_size={_power_below(images)} or less"
         )
-    return Batches(recipe.batch_size // parts, processes, recipe.accumulate, images // recipe.batch_size)
+    return Batches(recipe.batch_size // parts, processes, accumulate, images // recipe.batch_size)
+
+
+def _parts(recipe: Recipe, processes: int) -> int:
+    """Parts of a process's share: the fewest, from `accumulate` on, that divide it and are no larger than `device_batch`."""
+    share, most = recipe.batch_size // processes, recipe.device_batch
+    if most is None or share % recipe.accumulate:
+        return recipe.accumulate
+    return next(n for n in range(recipe.accumulate, share + 1) if share % n == 0 and share // n <= most)
 
 
 def _power_below(number: int) -> int:

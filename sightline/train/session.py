@@ -16,7 +16,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from sightline.data import derive_seed, generator_for
+from sightline.data import derive_seed
 from sightline.recipes import Recipe
 from sightline.train.average import WeightAverage
 from sightline.train.nonfinite import NonFiniteLossError, first_nonfinite, first_nonfinite_gradient
@@ -56,7 +56,7 @@ class Session:
     """A model in training.
 
     Args:
-        model: on its device once here; `prepared` is what runs forward (wrapped when there are several processes).
+        model: on its device once here; `prepared` is what runs (wrapped for several processes).
         recipe: the run.
         accelerator: device and processes.
         teacher: of a distillation.
@@ -67,7 +67,10 @@ class Session:
         if recipe.channels_last:
             self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = WeightAverage(self.model, recipe.ema) if recipe.ema is not None else None
+        if recipe.grad_checkpointing:
+            _recompute_activations(self.model)
         self.prepared = accelerator.prepare(self.model)
+        self._forward = torch.compile(self.prepared) if recipe.compile else self.prepared
         self.optimizer = build_optimizer(self.model, recipe)
         self.parameters = list(self.model.parameters())
         self.scaler = torch.amp.GradScaler(accelerator.device.type, enabled=recipe.precision == "fp16")
@@ -75,17 +78,17 @@ class Session:
         self.objective = Objective(recipe.distillation, recipe.distillation_alpha, recipe.distillation_tau)
         self.epoch = self.step = 0
         self.sums = Sums()
+        self._culprit = ""  # what was not finite in this process's part of the step
 
     @property
     def weights(self) -> nn.Module:
         """The model to evaluate and to keep: the averaged weights when there are any."""
         return self.average.module if self.average is not None else self.model
 
-    def seed_step(self) -> torch.Generator:
-        """Seed all global generators for the step ahead; return one for its augmentation."""
+    def seed_step(self) -> None:
+        """Seed all global generators for the step ahead; what is drawn from them in the model differs between the processes."""
         position = (self.epoch, self.step, self.accelerator.process_index)
         seed_everything(derive_seed(self.recipe.seed, "step", *position))
-        return generator_for(self.recipe.seed, "augment", *position)
 
     def take_step(self, parts: list[tuple[Tensor, Tensor]], rate: float) -> float:
         """One optimiser step over the parts of this process's share of the batch; returns their mean loss.
@@ -98,7 +101,7 @@ class Session:
             NonFiniteLossError: the loss or its gradient is not finite; the weights are as they were.
         """
         set_learning_rate(self.optimizer, rate)
-        if not self.prepared.training:
+        if not self.model.training:
             self.prepared.train()
         loss = 0.0
         for number, (images, targets) in enumerate(parts, 1):
@@ -110,12 +113,19 @@ class Session:
         self.step += 1
         return loss
 
+    def from_all(self, value: float) -> list[float]:
+        """The value of every process, in their order; all of them have to ask."""
+        if self.accelerator.num_processes == 1:
+            return [value]
+        own = torch.tensor([value], dtype=torch.float64, device=self.accelerator.device)
+        return self.accelerator.gather(own).tolist()
+
     def _loss(self, images: Tensor, targets: Tensor) -> Tensor:
         with self._precision():
             teaching = self.teacher(images) if self.teacher is not None else None
-            loss = self.objective(self.prepared(images), targets, teaching)
+            loss = self.objective(self._forward(images), targets, teaching)
             if not loss.isfinite():
-                raise self._failure(f"the loss is not finite: {first_nonfinite(self.model, images)}")
+                self._note(f"the loss is not finite: {first_nonfinite(self.model, images)}")
         return loss
 
     def _update(self) -> None:
@@ -124,12 +134,24 @@ class Session:
         norm = nn.utils.clip_grad_norm_(self.parameters, largest)
         # with a scaler, an infinite gradient is routine: the scaler skips the step and lowers its scale
         if not self.scaler.is_enabled() and not norm.isfinite():
-            raise self._failure(first_nonfinite_gradient(self.model))
+            raise self._failure(self._culprit or self._nonfinite_gradient())
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         if self.average is not None:
             self.average.update()
+
+    def _note(self, culprit: str) -> None:
+        """A loss is not finite. Alone, stop; else go on to the gradients, which carry it to all processes, so that all stop."""
+        if self.accelerator.num_processes == 1 or self.scaler.is_enabled():
+            raise self._failure(culprit)
+        self._culprit = self._culprit or culprit
+
+    def _nonfinite_gradient(self) -> str:
+        culprit = first_nonfinite_gradient(self.model)
+        if self.accelerator.num_processes == 1:
+            return culprit
+        return f"{culprit} after averaging over the processes; the process whose images did it names the layer"
 
     def _failure(self, culprit: str) -> NonFiniteLossError:
         return NonFiniteLossError(self.epoch, self.step, culprit)
@@ -149,6 +171,7 @@ class Session:
             "epoch": self.epoch,
             "step": self.step,
             "sums": asdict(self.sums),
+            "losses": self.from_all(self.sums.loss),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -159,6 +182,20 @@ class Session:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.epoch, self.step, self.sums = state["epoch"], state["step"], Sums(**state["sums"])
+        self.sums.loss = self._own(state.get("losses", [self.sums.loss]))
+
+    def _own(self, losses: list[float]) -> float:
+        """This process's sum of losses within the epoch; their mean when there were more or fewer processes."""
+        if len(losses) == self.accelerator.num_processes:
+            return losses[self.accelerator.process_index]
+        return sum(losses) / len(losses)
+
+
+def _recompute_activations(model: nn.Module) -> None:
+    enable = getattr(model, "set_grad_checkpointing", None)
+    if not callable(enable):
+        raise ValueError(f"{type(model).__name__} can not recompute its activations; leave grad_checkpointing=no")
+    enable(True)
 
 
 def seed_everything(seed: int) -> None:

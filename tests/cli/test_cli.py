@@ -173,6 +173,64 @@ def test_finished_runs_are_reused_and_others_are_not(comparison):
     assert "--again" in other.stderr
 
 
+def test_robustness_of_a_run_and_of_weights_by_name(comparison, tmp_path):
+    folder, _ = comparison
+    quick = ("--limit", "40", "--attack-limit", "12", "--attack-eps", "4", "--attack-eps-l2", "", "--attack-steps", "2",
+             "--ensemble-steps", "3", "--queries", "3")  # fmt: skip
+    run = folder / "resnet_mini-s0"
+    answer = sightline("evaluate", "--run", run, "--robustness", *quick, "--format", "json")
+    assert answer.returncode == 0, answer.stderr
+    content = json.loads(answer.stdout)
+    assert "[0%] robustness: rotated 90" in answer.stderr
+    kept = json.loads((run / "robustness.json").read_text())
+    assert kept == content
+    assert (kept["model"], kept["data"]["split"], kept["n"], len(kept["attacked"])) == ("resnet_mini", "test", 40, 12)
+    table = sightline(
+        "evaluate", "--model", "resnet_mini", "--weights", run / "model.safetensors", "--data", "digits",
+        "--robustness", *quick, "--out", tmp_path / "other.json",
+    )  # fmt: skip
+    assert "worst case, largest change 4/255" in table.stdout
+    other = json.loads((tmp_path / "other.json").read_text())
+    assert [one["accuracy"] for one in other["shifts"]] == [one["accuracy"] for one in content["shifts"]]
+    page = sightline("report", run, "--out", tmp_path / "page.html")
+    assert page.returncode == 0
+    assert "How they stand up" in (tmp_path / "page.html").read_text()
+    (run / "robustness.json").unlink()
+
+
+def test_evaluate_asks_for_one_net_and_known_words(comparison):
+    run = comparison[0] / "vit_mini-s0"
+    for arguments, message in (
+        ((), "give a run folder, or --model NAME with --weights"),
+        ((run, "--model", "vit_mini"), "give a run folder, or --model NAME with --weights"),
+        ((run, "--run", run), "one run, please"),
+        ((run, "--split", "tset"), "--split is train, val, test or all; got 'tset'"),
+        ((run, "--attack-eps", "1;2"), "--attack-eps is a list of numbers"),
+    ):
+        answer = sightline("evaluate", *arguments)
+        assert answer.returncode == 2
+        assert message in " ".join(answer.stderr.replace("│", " ").split())
+
+
+def test_strange_data_are_evaluated_whole_and_own_data_are_not(comparison, tmp_path):
+    for label in range(10):
+        for number in range(3):
+            file = tmp_path / "strange" / f"digit_{label}" / f"{number}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((8, 8, 3), 20 * label + number, dtype=np.uint8)).save(file)
+    run = comparison[0] / "vit_mini-s0"
+    answer = sightline("evaluate", run, "--format", "json")
+    assert json.loads(answer.stdout)[0]["split"] == "test"
+    names = json.loads((run / "recipe.json").read_text())["data"]["classes"]
+    for label, name in enumerate(names):
+        (tmp_path / "strange" / f"digit_{label}").rename(tmp_path / "strange" / name)
+    answer = sightline("evaluate", run, "--data", tmp_path / "strange", "--format", "json")
+    assert answer.returncode == 0, answer.stderr
+    assert [json.loads(answer.stdout)[0][key] for key in ("split", "n")] == ["all", 30]
+    answer = sightline("evaluate", run, "--data", tmp_path / "strange", "--split", "test", "--format", "json")
+    assert json.loads(answer.stdout)[0]["n"] < 30
+
+
 def test_evaluate_repeats_the_recorded_accuracy(comparison):
     folder, _ = comparison
     recorded = json.loads((folder / "vit_mini-s0" / "metrics.json").read_text())["test"]

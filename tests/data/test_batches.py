@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from sightline.data import EpochBatches, Loader, MemorySet
+from sightline.data import EpochBatches, Loader, LoaderError, MemorySet
 
 
 @pytest.mark.parametrize("world", [1, 2, 4])
@@ -153,7 +153,9 @@ def test_an_error_in_a_worker_reaches_the_loop():
     loader = Loader(Broken(40), 8, shuffle=False, workers=2)
     epoch = loader.epoch(0)
     assert next(epoch).indices.tolist() == list(range(8))
-    with pytest.raises(OSError, match="picture 13 is gone"):
+    with pytest.raises(
+        LoaderError, match="a worker failed on a batch of 8 pictures, the first of them 8: picture 13 is gone"
+    ):
         next(epoch)
 
 

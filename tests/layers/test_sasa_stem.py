@@ -1,5 +1,6 @@
 """AttentionStem2d: golden cases, loops for what they leave out, blocks of any size, and the contract of all layers."""
 
+import copy
 import math
 
 import pytest
@@ -7,9 +8,11 @@ import torch
 import torch.nn.functional as F
 
 from sightline.layers import AttentionStem2d
-from sightline.ops import support
+from sightline.layers.sasa_stem import pixels_for_kernels
+from sightline.ops import support, use_backend
 from tests import golden_cases
 from tests.layers.contract import check_dtypes, check_layer, check_sizes
+from tests.ops.kernels import needs_kernels
 
 OURS = {
     "query.weight": "query.weight",
@@ -148,6 +151,52 @@ def test_weights_through_the_support_give_the_output(footprint, border):
     value = layer.value(x).unflatten(1, (2, -1)).flatten(3)  # B, N, E, H*W
     expected = torch.einsum("bnqt,bnet->bneq", dense, value).flatten(1, 2)
     torch.testing.assert_close(y.flatten(2)[:, :, queries], expected)
+
+
+def outcomes(layer, x):
+    """Output and gradients of input and parameters."""
+    y = layer(x)
+    cotangent = torch.linspace(-1, 1, y.numel(), dtype=torch.float64).view(y.shape).to(y.dtype)
+    return [y, *torch.autograd.grad(y, [x, *layer.parameters()], cotangent, materialize_grads=True)]
+
+
+@needs_kernels
+@pytest.mark.parametrize("border", ["exclude", "zero"])
+@pytest.mark.parametrize("relative", ["per_head", "shared", "none"])
+def test_from_the_pixels_themselves_it_is_the_same(relative, border):
+    """The kernels make no queries, keys and values; float32 by them against float64 by the definition."""
+    torch.manual_seed(0)
+    for side, size in ((4, (8, 12)), (3, (7, 5)), (2, (1, 3))):
+        layer = small(kernel_size=side, relative=relative, border=border)
+        x = torch.randn(2, 3, *size, requires_grad=True)
+        assert pixels_for_kernels(layer, x) is not None
+        exact = copy.deepcopy(layer).double()
+        for one, other in zip(outcomes(layer, x), outcomes(exact, x.detach().double().requires_grad_()), strict=True):
+            torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=2e-5)
+
+
+@needs_kernels
+def test_whoever_wants_to_see_the_operands_gets_them():
+    layer, x, seen = small(), torch.randn(1, 3, 6, 6), []
+    expected = layer(x)
+    for module in (layer.attend, layer.query):
+        handle = module.register_forward_hook(lambda module, *_: seen.append(module))
+        torch.testing.assert_close(layer(x), expected)
+        handle.remove()
+    assert seen == [layer.attend, layer.query]
+    assert pixels_for_kernels(layer, x) is not None
+    assert pixels_for_kernels(small(footprint="window"), x) is None
+    with use_backend("reference"):
+        assert pixels_for_kernels(layer, x) is None
+
+
+@needs_kernels
+def test_autocast_gives_its_dtype():
+    layer, x = small(), torch.randn(1, 3, 6, 6)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = layer(x)
+    assert y.dtype == torch.bfloat16
+    torch.testing.assert_close(y.float(), layer(x), rtol=0.05, atol=0.05)
 
 
 def test_a_block_sees_itself_alone():

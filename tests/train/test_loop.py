@@ -33,6 +33,7 @@ def test_the_run_folder_is_whole(tmp_path):
         "predictions.npz",
         "model.safetensors",
         "checkpoints/last.pt",
+        "checkpoints/previous.pt",
     }
     assert run.finished()
     assert run.read("metrics") == {"schema": 1} | metrics

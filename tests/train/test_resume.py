@@ -180,6 +180,39 @@ def test_a_damaged_checkpoint_is_named(begun):
         train(RUN, CNN, splits(), begun, resume=True)
 
 
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, uninterrupted, caplog):
+    with pytest.raises(CrashError):
+        train(RUN, CNN, splits(), tmp_path, progress=crash_at(2, 1))
+    last = tmp_path / "checkpoints" / "last.pt"
+    last.write_bytes(last.read_bytes()[:-100])
+    train(RUN, CNN, splits(), tmp_path, resume=True)
+    assert "last.pt is damaged" in caplog.text
+    assert "previous.pt, epoch 1, step 0" in caplog.text
+    assert_same_end(uninterrupted, tmp_path)
+
+
+def test_a_missing_last_checkpoint_too(begun, uninterrupted):
+    (begun / "checkpoints" / "last.pt").rename(begun / "checkpoints" / "previous.pt")
+    train(RUN, CNN, splits(), begun, resume=True)
+    assert_same_end(uninterrupted, begun)
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
+def test_checkpoints_within_an_epoch(tmp_path, uninterrupted, links, monkeypatch):
+    if not links:
+        monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(PermissionError(1, "no links here")))
+    recipe = replace(RUN, checkpoint_steps=2)
+    with pytest.raises(CrashError):
+        train(
+            recipe, CNN, splits(), tmp_path, progress=crash_at(1, 3)
+        )  # step 6 of the run; 4 was saved, 6 is an epoch's end
+    assert (end_state(tmp_path)["epoch"], end_state(tmp_path)["step"]) == (1, 1)
+    previous = torch.load(tmp_path / "checkpoints" / "previous.pt", weights_only=True)
+    assert (previous["epoch"], previous["step"]) == (1, 0)
+    train(recipe, CNN, splits(), tmp_path, resume=True)
+    assert_same_end(uninterrupted, tmp_path)
+
+
 def test_a_newer_checkpoint_is_refused(begun):
     state = end_state(begun)
     torch.save(state | {"schema": 9}, begun / "checkpoints" / "last.pt")

@@ -40,9 +40,9 @@ def _attend_windows(q, k, v, p, rows, cols, kernel_size, heads, border) -> Tenso
 
 def _attend_blocks(q, k, v, p, rows, cols, kernel_size, heads, border) -> Tensor:
     attention = _softmax_blocks(q, k, rows, cols, kernel_size, heads, border)  # B, N, L, S, T
-    mixed = _to_blocks(_mix(v, _tiled(p, kernel_size, *v.shape[2:])), kernel_size)  # B, N*E, L, T
+    mixed = to_blocks(_mix(v, _tiled(p, kernel_size, *v.shape[2:])), kernel_size)  # B, N*E, L, T
     y = torch.einsum("bnlst,bnelt->bnels", attention, mixed.unflatten(1, (heads, -1)))
-    return _from_blocks(y.flatten(1, 2), kernel_size, *q.shape[2:])
+    return from_blocks(y.flatten(1, 2), kernel_size, *q.shape[2:])
 
 
 def _tiled(p: Tensor, side: int, height: int, width: int) -> Tensor:
@@ -62,11 +62,11 @@ def _mix(value: Tensor, share: Tensor) -> Tensor:
 
 def _softmax_blocks(q, k, rows, cols, kernel_size, heads, border) -> Tensor:
     height, width = q.shape[2:]
-    q, k = (_to_blocks(x, kernel_size).unflatten(1, (heads, -1)) for x in (q, k))  # B, N, D, L, S
+    q, k = (to_blocks(x, kernel_size).unflatten(1, (heads, -1)) for x in (q, k))  # B, N, D, L, S
     logits = torch.einsum("bndls,bndlt->bnlst", q, k)
     if rows is not None:
         part = rows.shape[1]
-        by_row, by_col = _offsets(kernel_size, q.device)
+        by_row, by_col = offsets(kernel_size, q.device)
         logits = logits + torch.einsum(
             "bndls,ndst->bnlst", q[:, :, :part], rows[:, :, by_row].expand(heads, -1, -1, -1)
         )
@@ -74,26 +74,31 @@ def _softmax_blocks(q, k, rows, cols, kernel_size, heads, border) -> Tensor:
             "bndls,ndst->bnlst", q[:, :, part:], cols[:, :, by_col].expand(heads, -1, -1, -1)
         )
     if border == "exclude":
-        inside = _to_blocks(torch.ones(1, 1, height, width, dtype=torch.bool, device=q.device), kernel_size)
-        logits = logits.masked_fill(~inside.unsqueeze(3), float("-inf"))
+        logits = mask_outside(logits, height, width, kernel_size)
     return logits.softmax(dim=-1)
 
 
-def _offsets(kernel_size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def mask_outside(logits: Tensor, height: int, width: int, kernel_size: int) -> Tensor:
+    """Logits (B, N, L, S, T), -infinity for keys outside the image."""
+    inside = to_blocks(torch.ones(1, 1, height, width, dtype=torch.bool, device=logits.device), kernel_size)
+    return logits.masked_fill(~inside.unsqueeze(3), float("-inf"))
+
+
+def offsets(kernel_size: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Entries (S, T) of the row and column tables: place of key T minus place of query S, zero at K - 1."""
     place = torch.arange(kernel_size * kernel_size, device=device)
     row, col = place // kernel_size, place % kernel_size
     return row[None] - row[:, None] + kernel_size - 1, col[None] - col[:, None] + kernel_size - 1
 
 
-def _to_blocks(x: Tensor, side: int) -> Tensor:
+def to_blocks(x: Tensor, side: int) -> Tensor:
     """(B, C, H, W) to (B, C, L, S), zeros (False) where a block leaves the image."""
     x = F.pad(x, (0, -x.shape[3] % side, 0, -x.shape[2] % side))
     x = x.unflatten(3, (-1, side)).unflatten(2, (-1, side))  # B, C, H/K, K, W/K, K
     return x.transpose(3, 4).flatten(4, 5).flatten(2, 3)
 
 
-def _from_blocks(y: Tensor, side: int, height: int, width: int) -> Tensor:
+def from_blocks(y: Tensor, side: int, height: int, width: int) -> Tensor:
     """(B, C, L, S) back to (B, C, H, W)."""
     y = y.unflatten(3, (side, side)).unflatten(2, (-(-height // side), -1))  # B, C, H/K, W/K, K, K
     return y.transpose(3, 4).flatten(4, 5).flatten(2, 3)[:, :, :height, :width]

@@ -1,0 +1,97 @@
+"""The net and the images a verb is asked to look at: a run, or a net by name with weights; all images, or a split of them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from sightline.data import ImageSet, Splits
+    from sightline.weights import ModelMeta
+
+SPLITS = ("train", "val", "test", "all")
+
+
+@dataclass(frozen=True)
+class OpenNet:
+    """A net in evaluation mode, what it expects, and what to call it.
+
+    Args:
+        model: the net.
+        meta: what it expects.
+        label: for people.
+        recipe: of its run; empty where there is none.
+    """
+
+    model: "nn.Module"
+    meta: "ModelMeta"
+    label: str
+    recipe: dict[str, Any]
+
+
+def open_net(run: Path | None, model: str | None, weights: str | None) -> OpenNet:
+    """Load a run, or a net by name with weights.
+
+    Raises:
+        BadParameter: neither, both, or a half of the second.
+        WeightsError: as `load_run` and `create_model`.
+    """
+    from sightline.runs import RunFolder
+    from sightline.weights import create_model, load_run, meta_of
+
+    if (run is None) == (model is None) or (weights is not None) != (model is not None):
+        raise typer.BadParameter("give a run folder, or --model NAME with --weights: a file, a folder or a known name")
+    if run is not None:
+        net, meta = load_run(run)
+        folder = RunFolder(run)
+        return OpenNet(net, meta, str(run), folder.read("recipe") if folder.exists() else {})
+    net = create_model(str(model), weights=weights).eval()
+    return OpenNet(net, meta_of(net), f"{model} ({weights})", {})
+
+
+def open_images(net: OpenNet, data: str | None, split: str | None) -> tuple["Splits", "ImageSet", str]:
+    """The splits of the data, the images of one of them, and its name.
+
+    Ours: without `split`, the test images of a source that has some, or that the net was trained on; else all, since no part of a
+    strange source was ever shown to the net.
+
+    Raises:
+        BadParameter: no such split, or no data named and none known.
+        ValueError: the data have other classes than the net.
+    """
+    from sightline.data import load_splits
+
+    if split is not None and split not in SPLITS:
+        raise typer.BadParameter(f"--split is train, val, test or all; got {split!r}")
+    own = net.recipe.get("data", {}).get("source") or net.meta.source
+    if data is None and own is None:
+        raise typer.BadParameter("say which images with --data; the weights do not know what they were trained on")
+    source = data if data is not None else str(own)
+    splits = load_splits(source, image_size=net.meta.image_size)
+    _check_classes(net, splits)
+    same = splits.fingerprint == net.recipe.get("data", {}).get("fingerprint") or _same_place(source, own)
+    chosen = split or ("test" if same or "test" in splits.given else "all")
+    return splits, _all(splits) if chosen == "all" else getattr(splits, chosen), chosen
+
+
+def _same_place(source: str, own: object) -> bool:
+    return own is not None and (source == own or Path(source).resolve() == Path(str(own)).resolve())
+
+
+def _check_classes(net: OpenNet, splits: "Splits") -> None:
+    known = net.meta.classes
+    nameless = known == tuple(f"class {index}" for index in range(len(known)))
+    if splits.classes != known and not (nameless and len(known) == len(splits.classes)):
+        raise ValueError(
+            f"the run knows the classes {', '.join(known)}; the images have {', '.join(splits.classes)}. "
+            "Evaluate on images of the same classes, or train on these"
+        )
+
+
+def _all(splits: "Splits") -> "ImageSet":
+    from sightline.data import JoinedSet
+
+    return JoinedSet((splits.train, splits.val, splits.test))
