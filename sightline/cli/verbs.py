@@ -1,6 +1,6 @@
 """All verbs, in the order `sightline --help` shows them; importing one attaches it to the command."""
 
-from sightline.cli import demo, models, train, evaluate, predict, compare, report, explore, cost, bench, convert, doctor  # noqa: I001 (order of the help)
+from sightline.cli import demo, models, train, evaluate, predict, explain, compare, report, explore, cost, bench, convert, doctor  # noqa: I001 (order of the help)
 
 __all__ = [
     "bench",
@@ -10,6 +10,7 @@ __all__ = [
     "demo",
     "doctor",
     "evaluate",
+    "explain",
     "explore",
     "models",
     "predict",

@@ -53,7 +53,8 @@ def test_maps_over_the_image():
     smooth = where.over_image(cells[None], smooth=True)
     assert smooth.shape == (1, 9, 11)
     assert smooth[0, 0, 0] == 0
-    assert smooth[0, 8, 10] == cells[1, 2] - 0.125  # the last column of the third cell was cut off
+    assert smooth[0, 0, 7] == 1.375  # its centre lies 1.5 pixels behind that of the second cell, of 4 to the third
+    assert smooth[0, 8, 10] == cells[1, 2]
 
 
 @pytest.mark.parametrize("sizes", [((97, 53), 1, 4), ((97, 53), 4, 1), ((7, 5), 2, 4), ((1, 1), 4, 1)])

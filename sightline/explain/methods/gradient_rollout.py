@@ -50,14 +50,17 @@ def _backward(ask: Ask) -> tuple[list[Call], list[Tensor], Tensor]:
 
 
 def _followed(calls: list[Call], gradients: list[Tensor], mass: Tensor) -> Tensor:
-    """The row of R - 1 that begins as `mass` on the queries of the last call, on the input of the first."""
-    where, unmoved = calls[-1].query_geometry, mass
+    """The row of R - 1 that begins as `mass` on the queries of the last call, on the input of the first.
+
+    What stays in place and what was looked at are kept apart: the second may be a billionth of the first.
+    """
+    where, stayed, relevance = calls[-1].query_geometry, mass, torch.zeros_like(mass)
     for call, gradient in zip(reversed(calls), reversed(gradients), strict=True):
-        mass, unmoved = (to_grid(one, where, call.query_geometry) for one in (mass, unmoved))
-        looked = to_grid(_weighted(mass, call, gradient), call.key_geometry, call.geometry)
-        mass, unmoved = (to_grid(one, call.query_geometry, call.geometry) for one in (mass, unmoved))
-        mass, where = mass + looked, call.geometry
-    return mass - unmoved
+        stayed, relevance = (to_grid(one, where, call.query_geometry) for one in (stayed, relevance))
+        looked = to_grid(_weighted(stayed + relevance, call, gradient), call.key_geometry, call.geometry)
+        stayed, relevance = (to_grid(one, call.query_geometry, call.geometry) for one in (stayed, relevance))
+        relevance, where = relevance + looked, call.geometry
+    return relevance
 
 
 def _weighted(mass: Tensor, call: Call, gradient: Tensor) -> Tensor:
