@@ -63,17 +63,6 @@ def fit_image(image: Image.Image, size: tuple[int, int], view: View = CENTRE) ->
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()  # 3, H, W
 
 
-def seen_box(picture: tuple[int, int], size: tuple[int, int], view: View = CENTRE) -> tuple[float, float, float, float]:
-    """The part of a picture of (rows, columns) that `fit_image` shows at size (H, W): top, left, bottom, right.
-
-    In rows and columns of the picture, with fractions; bottom and right are one beyond the last.
-    """
-    if view.squash:
-        return 0.0, 0.0, float(picture[0]), float(picture[1])
-    left, top, right, bottom = _centre_box((picture[1], picture[0]), *as_size(size), view.crop)
-    return top, left, bottom, right
-
-
 def read_image(
     source: str | Path | bytes,
     size: tuple[int, int],
