@@ -17,12 +17,12 @@ Ours:   the query has the output's resolution; the window of output (r, c) is ce
 from torch import Tensor
 
 from sightline.ops.dispatch import AUTO, choose
-from sightline.ops.local_relation import cpu, dense, reference
+from sightline.ops.local_relation import cpu, dense, reference, triton
 from sightline.ops.local_relation.cost import cost
 from sightline.ops.tap import Op
 from sightline.ops.window import check_window, output_size
 
-BACKENDS = {"cpu": cpu, "dense": dense, "reference": reference}
+BACKENDS = {"cpu": cpu, "triton": triton, "dense": dense, "reference": reference}
 ORDERS = ("contiguous", "interleaved")
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sightline.ops.dispatch import AUTO, choose
 from sightline.ops.tap import Op
-from sightline.ops.vector_attention import cpu, dense, reference
+from sightline.ops.vector_attention import cpu, dense, reference, triton
 from sightline.ops.vector_attention.cost import cost
 from sightline.ops.vector_attention.relation import (
     PAIRWISE,
@@ -42,7 +42,7 @@ __all__ = [
     "weights",
 ]
 
-BACKENDS = {"cpu": cpu, "dense": dense, "reference": reference}
+BACKENDS = {"cpu": cpu, "triton": triton, "dense": dense, "reference": reference}
 NORMALISE = ("softmax", "none")
 
 

@@ -1,0 +1,203 @@
+"""The Triton kernels of local relation: a tile of output positions and one channel group a program, the window row by row.
+
+Scalars are compared, so there is no matrix product to gain; each program keeps its positions' softmax over the window's rows.
+Steps between batches, rows and columns of values and answers come in UNITs of elements, so that the compiler knows which vectors
+it may load (it notices multiples of 16 by itself; LR-Net has 104 channels).
+
+Legend: P positions of a tile; T taps of a window row, a power of two; M channels of the group, a power of two.
+"""
+
+import triton
+import triton.language as tl
+
+LOG2E = tl.constexpr(1.4426950408889634)
+SIZES = ["H", "W", "h", "w", "groups", "tiles_h", "tiles_w"]
+
+
+@triton.jit
+def compare(q, k, KIND: tl.constexpr):
+    """Similarity of scalars: product, minus the squared, minus the absolute difference."""
+    if KIND == 0:
+        found = q * k
+    elif KIND == 1:
+        found = -(q - k) * (q - k)
+    else:
+        found = -tl.abs(q - k)
+    return found
+
+
+@triton.jit
+def slope(q, k, KIND: tl.constexpr):
+    """Derivative of the similarity by its first scalar; by the second it is the same with both exchanged."""
+    if KIND == 0:
+        found = k + 0.0 * q
+    elif KIND == 1:
+        found = 2.0 * (k - q)
+    else:
+        found = tl.where(k > q, 1.0, tl.where(k < q, -1.0, 0.0))
+    return found
+
+
+@triton.jit
+def place(pid, tiles_h, tiles_w, groups, P: tl.constexpr):
+    """Of a program: batch (64 bits), group, rows and columns (P,) of its tile of P / 8 rows of 8."""
+    p = tl.arange(0, P)
+    tile, rest = pid % (tiles_h * tiles_w), pid // (tiles_h * tiles_w)
+    row, col = tile // tiles_w * (P // 8) + p // 8, tile % tiles_w * 8 + p % 8
+    return (rest // groups).to(tl.int64), rest % groups, row, col
+
+
+@triton.jit(do_not_specialize=SIZES)
+def forward(
+    q, k, v, prior, y, statistics,
+    q_b, q_c, q_h, q_w, k_b, k_c, k_h, k_w, v_b, v_c, v_h, v_w, y_b, y_c, y_h, y_w,
+    H, W, h, w, groups, tiles_h, tiles_w,
+    m: tl.constexpr, INTERLEAVED: tl.constexpr, UNIT: tl.constexpr, K: tl.constexpr, STRIDE: tl.constexpr, STEP: tl.constexpr, KIND: tl.constexpr,
+    PRIOR: tl.constexpr, EXCLUDE: tl.constexpr, P: tl.constexpr, T: tl.constexpr, M: tl.constexpr,
+):  # fmt: skip
+    """y, and of every softmax its largest logit and the inverse of its sum, statistics (B, groups, h, w, 2)."""
+    b, g, r, c = place(tl.program_id(0), tiles_h, tiles_w, groups, P)
+    inside = (r < h) & (c < w)
+    t, own = tl.arange(0, T), tl.arange(0, M)
+    channel = own * groups + g if INTERLEAVED else g * m + own
+    qs = tl.load(q + b * q_b + g * q_c + r * q_h + c * q_w, mask=inside, other=0.0).to(tl.float32)[:, None]
+    col = c[:, None] * STRIDE + (t[None, :] - K // 2) * STEP  # P, T
+    top = tl.full((P,), float("-inf"), tl.float32)
+    total = tl.zeros((P,), tl.float32)
+    acc = tl.zeros((P, M), tl.float32)
+    for i in range(K):
+        row = (r * STRIDE + (i - K // 2) * STEP)[:, None]
+        real = inside[:, None] & (row >= 0) & (row < H) & (col >= 0) & (col < W) & (t < K)[None, :]
+        ks = tl.load(k + b * k_b + g * k_c + row * k_h + col * k_w, mask=real, other=0.0).to(tl.float32)
+        value = (
+            v
+            + b * v_b * UNIT
+            + channel[None, None, :] * v_c
+            + row[:, :, None] * (v_h * UNIT)
+            + col[:, :, None] * (v_w * UNIT)
+        )
+        vs = tl.load(value, mask=real[:, :, None] & (own < m)[None, None, :], other=0.0).to(tl.float32)
+        logits = compare(qs, ks, KIND)
+        if PRIOR:
+            logits += tl.load(prior + (g * K + i) * K + t, mask=t < K, other=0.0)[None, :]
+        logits = tl.where(real if EXCLUDE else (t < K)[None, :] & inside[:, None], logits, float("-inf"))
+        higher = tl.maximum(top, tl.max(logits, 1))
+        level = tl.where(higher == float("-inf"), 0.0, higher)  # no tap seen yet
+        weight = tl.exp2((logits - level[:, None]) * LOG2E)
+        before = tl.exp2((top - level) * LOG2E)
+        total = total * before + tl.sum(weight, 1)
+        acc = acc * before[:, None] + tl.sum(weight[:, :, None] * vs, 1)
+        top = higher
+    inverse = 1.0 / tl.where(inside, total, 1.0)
+    out = y + b * y_b * UNIT + channel[None, :] * y_c + r[:, None] * (y_h * UNIT) + c[:, None] * (y_w * UNIT)
+    tl.store(out, (acc * inverse[:, None]).to(y.dtype.element_ty), mask=inside[:, None] & (own < m)[None, :])
+    kept = statistics + 2 * (((b * groups + g) * h + r) * w + c)
+    tl.store(kept, top, mask=inside)
+    tl.store(kept + 1, inverse, mask=inside)
+
+
+@triton.jit(do_not_specialize=SIZES)
+def backward_queries(
+    q, k, v, prior, statistics, dy, dq, delta, d_prior,
+    q_b, q_c, q_h, q_w, k_b, k_c, k_h, k_w, v_b, v_c, v_h, v_w, g_b, g_c, g_h, g_w, dq_b, dq_c, dq_h, dq_w,
+    H, W, h, w, groups, tiles_h, tiles_w,
+    m: tl.constexpr, INTERLEAVED: tl.constexpr, UNIT: tl.constexpr, K: tl.constexpr, STRIDE: tl.constexpr, STEP: tl.constexpr, KIND: tl.constexpr,
+    PRIOR: tl.constexpr, EXCLUDE: tl.constexpr, P: tl.constexpr, T: tl.constexpr, M: tl.constexpr,
+):  # fmt: skip
+    """Gradient of queries, delta = sum of weight and its gradient, and one sum a tile of the prior's gradient (tiles, groups, K, K).
+
+    The first pass over the window gives delta, the second the gradients.
+    """
+    b, g, r, c = place(tl.program_id(0), tiles_h, tiles_w, groups, P)
+    inside = (r < h) & (c < w)
+    t, own = tl.arange(0, T), tl.arange(0, M)
+    channel = own * groups + g if INTERLEAVED else g * m + own
+    qs = tl.load(q + b * q_b + g * q_c + r * q_h + c * q_w, mask=inside, other=0.0).to(tl.float32)[:, None]
+    out = dy + b * g_b * UNIT + channel[None, :] * g_c + r[:, None] * (g_h * UNIT) + c[:, None] * (g_w * UNIT)
+    gs = tl.load(out, mask=inside[:, None] & (own < m)[None, :], other=0.0).to(tl.float32)[:, None, :]
+    place_of = ((b * groups + g) * h + r) * w + c
+    peak = tl.load(statistics + 2 * place_of, mask=inside, other=0.0)[:, None]
+    inverse = tl.load(statistics + 2 * place_of + 1, mask=inside, other=0.0)[:, None]
+    col = c[:, None] * STRIDE + (t[None, :] - K // 2) * STEP
+    deltas = tl.zeros((P,), tl.float32)
+    acc = tl.zeros((P,), tl.float32)
+    for step in range(2 * K):
+        i = step % K
+        row = (r * STRIDE + (i - K // 2) * STEP)[:, None]
+        real = inside[:, None] & (row >= 0) & (row < H) & (col >= 0) & (col < W) & (t < K)[None, :]
+        ks = tl.load(k + b * k_b + g * k_c + row * k_h + col * k_w, mask=real, other=0.0).to(tl.float32)
+        value = (
+            v
+            + b * v_b * UNIT
+            + channel[None, None, :] * v_c
+            + row[:, :, None] * (v_h * UNIT)
+            + col[:, :, None] * (v_w * UNIT)
+        )
+        vs = tl.load(value, mask=real[:, :, None] & (own < m)[None, None, :], other=0.0).to(tl.float32)
+        logits = compare(qs, ks, KIND)
+        if PRIOR:
+            logits += tl.load(prior + (g * K + i) * K + t, mask=t < K, other=0.0)[None, :]
+        logits = tl.where(real if EXCLUDE else (t < K)[None, :] & inside[:, None], logits, float("-inf"))
+        weight = tl.exp2((logits - peak) * LOG2E) * inverse
+        dp = tl.sum(gs * vs, 2)
+        if step < K:
+            deltas += tl.sum(weight * dp, 1)
+        else:
+            ds = weight * (dp - deltas[:, None])
+            acc += tl.sum(ds * slope(qs, ks, KIND), 1)
+            if PRIOR:
+                tile = (b * tiles_h * tiles_w + tl.program_id(0) % (tiles_h * tiles_w)) * groups + g
+                tl.store(d_prior + (tile * K + i) * K + t, tl.sum(ds, 0), mask=t < K)
+    tl.store(delta + place_of, deltas, mask=inside)
+    tl.store(dq + b * dq_b + g * dq_c + r * dq_h + c * dq_w, acc.to(dq.dtype.element_ty), mask=inside)
+
+
+@triton.jit(do_not_specialize=SIZES)
+def backward_keys(
+    q, k, v, prior, statistics, dy, delta, dk, dv,
+    q_b, q_c, q_h, q_w, k_b, k_c, k_h, k_w, v_b, v_c, v_h, v_w, g_b, g_c, g_h, g_w,
+    dk_b, dk_c, dk_h, dk_w, dv_b, dv_c, dv_h, dv_w,
+    H, W, h, w, groups, tiles_h, tiles_w,
+    m: tl.constexpr, INTERLEAVED: tl.constexpr, UNIT: tl.constexpr, K: tl.constexpr, STRIDE: tl.constexpr, STEP: tl.constexpr, KIND: tl.constexpr,
+    PRIOR: tl.constexpr, P: tl.constexpr, T: tl.constexpr, M: tl.constexpr,
+):  # fmt: skip
+    """Gradients of keys and values: every pixel gathers from the queries whose windows hold it."""
+    b, g, r, c = place(tl.program_id(0), tiles_h, tiles_w, groups, P)
+    inside = (r < H) & (c < W)
+    t, own = tl.arange(0, T), tl.arange(0, M)
+    channel = own * groups + g if INTERLEAVED else g * m + own
+    mine = inside[:, None] & (own < m)[None, :]
+    ks = tl.load(k + b * k_b + g * k_c + r * k_h + c * k_w, mask=inside, other=0.0).to(tl.float32)[:, None]
+    value = v + b * v_b * UNIT + channel[None, :] * v_c + r[:, None] * (v_h * UNIT) + c[:, None] * (v_w * UNIT)
+    vs = tl.load(value, mask=mine, other=0.0).to(tl.float32)[:, None, :]
+    along = c[:, None] - (t[None, :] - K // 2) * STEP  # P, T: STRIDE times the query's column
+    acc_k = tl.zeros((P,), tl.float32)
+    acc_v = tl.zeros((P, M), tl.float32)
+    for i in range(K):
+        down = (r - (i - K // 2) * STEP)[:, None]
+        real = inside[:, None] & (down >= 0) & (along >= 0) & (t < K)[None, :]
+        real = real & (down % STRIDE == 0) & (along % STRIDE == 0) & (down < h * STRIDE) & (along < w * STRIDE)
+        row, col = down // STRIDE, along // STRIDE
+        qs = tl.load(q + b * q_b + g * q_c + row * q_h + col * q_w, mask=real, other=0.0).to(tl.float32)
+        out = (
+            dy
+            + b * g_b * UNIT
+            + channel[None, None, :] * g_c
+            + row[:, :, None] * (g_h * UNIT)
+            + col[:, :, None] * (g_w * UNIT)
+        )
+        gs = tl.load(out, mask=real[:, :, None] & (own < m)[None, None, :], other=0.0).to(tl.float32)
+        place_of = ((b * groups + g) * h + row) * w + col
+        peak = tl.load(statistics + 2 * place_of, mask=real, other=0.0)
+        inverse = tl.load(statistics + 2 * place_of + 1, mask=real, other=0.0)
+        deltas = tl.load(delta + place_of, mask=real, other=0.0)
+        logits = compare(qs, ks, KIND)
+        if PRIOR:
+            logits += tl.load(prior + (g * K + i) * K + t, mask=t < K, other=0.0)[None, :]
+        weight = tl.exp2((tl.where(real, logits, float("-inf")) - peak) * LOG2E) * inverse
+        acc_v += tl.sum(weight[:, :, None] * gs, 1)
+        ds = weight * (tl.sum(gs * vs, 2) - deltas)
+        acc_k += tl.sum(ds * slope(ks, qs, KIND), 1)
+    tl.store(dk + b * dk_b + g * dk_c + r * dk_h + c * dk_w, acc_k.to(dk.dtype.element_ty), mask=inside)
+    found = dv + b * dv_b * UNIT + channel[None, :] * dv_c + r[:, None] * (dv_h * UNIT) + c[:, None] * (dv_w * UNIT)
+    tl.store(found, acc_v.to(dv.dtype.element_ty), mask=mine)

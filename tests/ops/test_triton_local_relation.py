@@ -1,0 +1,48 @@
+"""local_relation's Triton kernels against the reference in float64."""
+
+from functools import partial
+
+import pytest
+import torch
+
+from sightline.ops import local_relation
+from tests.ops import gpu, kernels
+from tests.ops.test_cpu_local_relation import operands
+
+pytestmark = gpu.needs_triton
+CASES = [  # map; window, stride, dilation; groups, channels a group; similarity, border, order; with a prior?
+    ((5, 11), (7, 1, 1), (2, 8), "multiply", "exclude", "contiguous", True),
+    ((1, 5), (3, 1, 1), (1, 9), "squared_difference", "zero", "interleaved", True),
+    ((6, 7), (3, 2, 1), (3, 5), "absolute_difference", "exclude", "interleaved", True),
+    ((7, 4), (5, 3, 2), (2, 3), "multiply", "zero", "contiguous", False),
+    ((4, 5), (9, 1, 1), (1, 1), "squared_difference", "exclude", "contiguous", True),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_against_float64(case):
+    size, window, groups, similarity, border, order, geometry = case
+    tensors, options = operands(size, window, groups, batch=2, geometry=geometry)
+    gpu.check(local_relation, tensors, options | {"similarity": similarity, "border": border, "order": order})
+
+
+@pytest.mark.parametrize("dtype", gpu.HALVES, ids=str)
+def test_narrow_floats(dtype):
+    gpu.check(local_relation, *operands((9, 5), (5, 1, 1), dtype=dtype, batch=1))
+
+
+def test_repeats_subsets_and_channels_last():
+    tensors, options = operands((3, 4), (3, 1, 1), (2, 2), batch=2)
+    call = partial(local_relation, **options, backend="triton")
+    kernels.check_subsets(call, gpu.here(tensors))
+    gpu.check_repeats(local_relation, tensors, options)
+    last = [one if one.ndim < 4 else one.contiguous(memory_format=torch.channels_last) for one in gpu.here(tensors)]
+    for one, other in zip(kernels.results(call, last), kernels.results(call, gpu.here(tensors)), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.slow
+def test_layouts_and_graphs():
+    tensors, options = operands((3, 4), (3, 1, 1), (2, 2), batch=2)
+    kernels.check_layouts(partial(local_relation, **options, backend="triton"), gpu.here(tensors))
+    kernels.check_graphs(local_relation, gpu.here(tensors), options, "triton_local_relation", "triton")

@@ -1,0 +1,48 @@
+"""vector_attention's Triton kernels against the reference in float64."""
+
+from functools import partial
+
+import pytest
+import torch
+
+from sightline.ops import vector_attention
+from tests.ops import gpu, kernels
+from tests.ops.test_cpu_vector_attention import operands
+
+pytestmark = gpu.needs_triton
+CASES = [  # map; window, stride, dilation; groups, channels a group; softmax or not, border
+    ((5, 11), (7, 1, 1), (2, 8), "softmax", "reflect"),
+    ((1, 5), (3, 1, 1), (1, 9), "none", "reflect"),
+    ((6, 7), (3, 2, 1), (3, 5), "softmax", "exclude"),
+    ((7, 4), (5, 3, 2), (2, 3), "softmax", "zero"),
+    ((4, 9), (3, 1, 2), (9, 1), "none", "zero"),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_against_float64(case):
+    size, window, groups, normalise, border = case
+    tensors, options = operands(size, window, groups, batch=2)
+    gpu.check(vector_attention, tensors, options | {"normalise": normalise, "border": border})
+
+
+@pytest.mark.parametrize("dtype", gpu.HALVES, ids=str)
+def test_narrow_floats(dtype):
+    gpu.check(vector_attention, *operands((9, 5), (5, 1, 1), dtype=dtype, batch=1))
+
+
+def test_repeats_subsets_and_channels_last():
+    tensors, options = operands((3, 4), (3, 1, 1), (2, 2), batch=2)
+    call = partial(vector_attention, **options, backend="triton")
+    kernels.check_subsets(call, gpu.here(tensors))
+    gpu.check_repeats(vector_attention, tensors, options)
+    last = [one if one.ndim != 4 else one.contiguous(memory_format=torch.channels_last) for one in gpu.here(tensors)]
+    for one, other in zip(kernels.results(call, last), kernels.results(call, gpu.here(tensors)), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.slow
+def test_layouts_and_graphs():
+    tensors, options = operands((3, 4), (3, 1, 1), (2, 2), batch=2)
+    kernels.check_layouts(partial(vector_attention, **options, backend="triton"), gpu.here(tensors))
+    kernels.check_graphs(vector_attention, gpu.here(tensors), options, "triton_vector_attention", "triton")
