@@ -12,12 +12,12 @@ Ours:   entries of the weights are the column (H, top to bottom, u among them), 
 
 from torch import Tensor
 
-from sightline.ops.criss_cross_attention import cpu, reference
+from sightline.ops.criss_cross_attention import cpu, reference, triton
 from sightline.ops.criss_cross_attention.cost import cost
 from sightline.ops.dispatch import AUTO, choose
 from sightline.ops.tap import Op
 
-BACKENDS = {"cpu": cpu, "reference": reference}
+BACKENDS = {"cpu": cpu, "triton": triton, "reference": reference}
 
 
 def criss_cross_attention(query: Tensor, key: Tensor, value: Tensor, *, backend: str = AUTO) -> Tensor:

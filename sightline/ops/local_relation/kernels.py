@@ -52,7 +52,8 @@ def forward(
     q, k, v, prior, y, statistics,
     q_b, q_c, q_h, q_w, k_b, k_c, k_h, k_w, v_b, v_c, v_h, v_w, y_b, y_c, y_h, y_w,
     H, W, h, w, groups, tiles_h, tiles_w,
-    m: tl.constexpr, INTERLEAVED: tl.constexpr, UNIT: tl.constexpr, K: tl.constexpr, STRIDE: tl.constexpr, STEP: tl.constexpr, KIND: tl.constexpr,
+    m: tl.constexpr, INTERLEAVED: tl.constexpr, UNIT: tl.constexpr,
+    K: tl.constexpr, STRIDE: tl.constexpr, STEP: tl.constexpr, KIND: tl.constexpr,
     PRIOR: tl.constexpr, EXCLUDE: tl.constexpr, P: tl.constexpr, T: tl.constexpr, M: tl.constexpr,
 ):  # fmt: skip
     """y, and of every softmax its largest logit and the inverse of its sum, statistics (B, groups, h, w, 2)."""
@@ -101,10 +102,11 @@ def backward_queries(
     q, k, v, prior, statistics, dy, dq, delta, d_prior,
     q_b, q_c, q_h, q_w, k_b, k_c, k_h, k_w, v_b, v_c, v_h, v_w, g_b, g_c, g_h, g_w, dq_b, dq_c, dq_h, dq_w,
     H, W, h, w, groups, tiles_h, tiles_w,
-    m: tl.constexpr, INTERLEAVED: tl.constexpr, UNIT: tl.constexpr, K: tl.constexpr, STRIDE: tl.constexpr, STEP: tl.constexpr, KIND: tl.constexpr,
+    m: tl.constexpr, INTERLEAVED: tl.constexpr, UNIT: tl.constexpr,
+    K: tl.constexpr, STRIDE: tl.constexpr, STEP: tl.constexpr, KIND: tl.constexpr,
     PRIOR: tl.constexpr, EXCLUDE: tl.constexpr, P: tl.constexpr, T: tl.constexpr, M: tl.constexpr,
 ):  # fmt: skip
-    """Gradient of queries, delta = sum of weight and its gradient, and one sum a tile of the prior's gradient (tiles, groups, K, K).
+    """Gradient of queries, delta = sum of weight times its gradient, and of the prior's gradient one sum a tile.
 
     The first pass over the window gives delta, the second the gradients.
     """
@@ -158,7 +160,8 @@ def backward_keys(
     q_b, q_c, q_h, q_w, k_b, k_c, k_h, k_w, v_b, v_c, v_h, v_w, g_b, g_c, g_h, g_w,
     dk_b, dk_c, dk_h, dk_w, dv_b, dv_c, dv_h, dv_w,
     H, W, h, w, groups, tiles_h, tiles_w,
-    m: tl.constexpr, INTERLEAVED: tl.constexpr, UNIT: tl.constexpr, K: tl.constexpr, STRIDE: tl.constexpr, STEP: tl.constexpr, KIND: tl.constexpr,
+    m: tl.constexpr, INTERLEAVED: tl.constexpr, UNIT: tl.constexpr,
+    K: tl.constexpr, STRIDE: tl.constexpr, STEP: tl.constexpr, KIND: tl.constexpr,
     PRIOR: tl.constexpr, P: tl.constexpr, T: tl.constexpr, M: tl.constexpr,
 ):  # fmt: skip
     """Gradients of keys and values: every pixel gathers from the queries whose windows hold it."""

@@ -1,7 +1,8 @@
 """The Triton kernels of vector attention: a tile of output positions and a block of weight groups a program, the window row by row.
 
 The weights come from outside, each is read once and shared by the channels of its group; channel c belongs to group c mod G.
-Legend: P positions of a tile of P / 8 rows of 8; T taps of a window row, a power of two; M channels of a group, N groups of the block.
+Legend: P positions of a tile of P / 8 rows of 8; T taps of a window row, a power of two; M channels of a
+        group, N groups of the block.
 """
 
 import triton
