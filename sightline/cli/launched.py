@@ -12,12 +12,12 @@ def is_main() -> bool:
 
 
 def show_notes() -> None:
-    """Show on stderr what the training notes about itself: how the batch was cut, which checkpoint it went on from."""
-    logger = logging.getLogger("sightline.train")
-    if is_main() and not any(isinstance(handler, _Echo) for handler in logger.handlers):
-        logger.addHandler(_Echo())
-        logger.setLevel(logging.INFO)
-        logger.propagate = False
+    """Show on stderr what a training notes: how the batch was cut, which checkpoint it went on from, unreadable pictures."""
+    for logger in map(logging.getLogger, ("sightline.train", "sightline.data")):
+        if is_main() and not any(isinstance(handler, _Echo) for handler in logger.handlers):
+            logger.addHandler(_Echo())
+            logger.setLevel(logging.INFO)
+            logger.propagate = False
 
 
 class _Echo(logging.Handler):

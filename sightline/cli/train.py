@@ -17,7 +17,7 @@ from sightline.cli.output import MAX_UNREADABLE
 def train(
     model: Annotated[str | None, typer.Option(help="A model's name; `sightline models` lists them.")] = None,
     data: Annotated[
-        str | None, typer.Option(help="Class-per-folder directory, parquet file or folder, or `digits`.")
+        str | None, typer.Option(help="Class-per-folder directory, parquet files, tar shards, or `digits`.")
     ] = None,
     recipe: Annotated[str, typer.Option(help="Recipe to start from.")] = "mini",
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change a field of the recipe: key=value.")] = None,
@@ -49,8 +49,8 @@ def train(
     if model is None or data is None:
         raise typer.BadParameter("name a net with --model and images with --data")
     folder = out if out is not None else Path("runs") / model
-    splits = load(data, chosen, max_unreadable)
     show_notes()
+    splits = load(data, chosen, max_unreadable)
     with display() as shown:
         metrics = run(chosen, model, splits, folder, resume=resume, finetune=finetune, progress=shown.training)
     test = metrics["test"]

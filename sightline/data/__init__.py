@@ -1,6 +1,6 @@
 """Pictures and labels: find them, open them, split them, feed them, augment them. Knows nothing of models.
 
-splits = load_splits("digits")                      # or a folder, a .parquet file, a folder of them
+splits = load_splits("digits")                      # or a folder, a .parquet file or .tar shard, a folder of them
 loader = Loader(splits.train, batch_size=64)
 augment = Augment(splits.mean, splits.std, crop_padding=1)
 for step, batch in enumerate(loader.epoch(0)):
@@ -21,6 +21,7 @@ from sightline.data.loader import Batch, Loader, LoaderError
 from sightline.data.mix import Mix, cutmix, mixup, soft_targets
 from sightline.data.picture import Unreadable
 from sightline.data.seeds import derive_seed, generator_for
+from sightline.data.stream import StreamSet
 
 __all__ = [
     "EXTENSIONS",
@@ -37,6 +38,7 @@ __all__ = [
     "MemorySet",
     "Mix",
     "Splits",
+    "StreamSet",
     "Unreadable",
     "UnreadableImage",
     "View",

@@ -25,6 +25,7 @@ class EpochBatches:
         drop_last: leave out a last batch that is not full. Else it is shorter; its parts differ by at most one picture and may be
             empty, so that every process takes the same number of steps.
         rank, world: this process, and how many there are.
+        order: positions (N,) in the order they come, instead of the one that follows from seed and epoch.
         rows: take these of every step's pictures instead of the rank's equal part; with drop_last alone.
         start: first step, to resume in the middle of an epoch.
 
@@ -42,6 +43,7 @@ class EpochBatches:
     world: int = 1
     start: int = 0
     rows: slice | None = None
+    order: Tensor | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.rank < self.world:
@@ -75,6 +77,8 @@ class EpochBatches:
             yield together[self.rows] if self.rows is not None else together.tensor_split(self.world)[self.rank]
 
     def _order(self) -> Tensor:
+        if self.order is not None:
+            return self.order
         if not self.shuffle:
             return torch.arange(self.size)
         return torch.randperm(self.size, generator=generator_for(self.seed, "order", self.epoch))

@@ -23,10 +23,13 @@ from sightline.data.errors import (
     SourceNotFoundError,
     TooManyUnreadableError,
 )
-from sightline.data.fit import as_size, common_size
-from sightline.data.imageset import ImageSet, load_into_memory, load_on_demand
+from sightline.data.fit import DEFAULT_SIZE, as_size, common_size
+from sightline.data.imageset import ImageSet, Tick, load_into_memory, load_on_demand
 from sightline.data.picture import TEST, TRAIN, VAL, Found, Picture, Unreadable
 from sightline.data.split import split_pictures, take
+from sightline.data.stream import StreamSet
+from sightline.data.stream_load import Indexed, limit, readable, size_of, split_places
+from sightline.data.stream_source import as_pictures, index_parquet, index_tars, parquet_files, tar_files
 
 MEMORY_LIMIT = 2 * 2**30
 """Bytes of decoded pictures, all splits together, up to which they are kept in memory."""
@@ -81,8 +84,8 @@ def load_splits(
     """Load training, validation and test pictures.
 
     Args:
-        source: "digits"; a folder with one folder a class, below train, val and test folders or not; a .parquet file; or a folder
-            of them. A folder called "digits" is reached as "./digits".
+        source: "digits"; a folder with one folder a class, below train, val and test folders or not; a .parquet file or .tar shard;
+            or a folder of them. A folder called "digits" is reached as "./digits".
         image_size: one side, or rows and columns; None: the pictures' own size if they share one of at most 64, else 64 x 64.
         seed: of the split that is made here and of the limits; "digits" has a fixed split.
         val_fraction: share of each class that becomes val where the source has none: of the pictures that are split, so of all
@@ -92,7 +95,8 @@ def load_splits(
         test_limit: likewise for test, and for val.
         max_unreadable: share of pictures that may be unreadable before loading stops; 1.0: never.
         max_pixels: a picture of more pixels is refused (a decompression bomb) and counts as unreadable.
-        memory_limit: decoded bytes up to which pictures are decoded once; beyond, anew for every batch.
+        memory_limit: decoded bytes up to which pictures are decoded once; beyond, anew for every batch. Shards and parquet files
+            of more bytes than this are streamed from the disk.
         progress: called with (pictures read, pictures in total), every 50 pictures and after the last.
 
     Raises:
@@ -103,7 +107,17 @@ def load_splits(
     if not 0 <= max_unreadable <= 1:
         raise ValueError(f"max_unreadable is a share, 0 to 1; got {max_unreadable}")
     size = None if image_size is None else as_size(image_size)
-    found = _find(source)
+    try:
+        indexed = _index(source, memory_limit)
+    except PermissionError as error:
+        raise _denied(source, error) from error
+    if indexed is not None and indexed.bytes > memory_limit:
+        shares, limits = (
+            {VAL: val_fraction, TEST: test_fraction},
+            {TRAIN: train_limit, VAL: test_limit, TEST: test_limit},
+        )
+        return _stream(str(source), indexed, size, shares, limits, seed, max_unreadable, max_pixels, progress)
+    found = as_pictures(indexed) if indexed is not None else _find(source)
     _check_classes(source, found)
     splits = _complete(found, {VAL: val_fraction, TEST: test_fraction}, seed)
     limits = {TRAIN: train_limit, VAL: test_limit, TEST: test_limit}
@@ -127,6 +141,65 @@ def load_splits(
     )
 
 
+def _index(source: str | Path, memory_limit: int) -> Indexed | None:
+    """The index of tar shards, and of parquet files beyond the limit; None for every other source."""
+    path = Path(source).expanduser()
+    if source == digits.NAME or not path.exists():
+        return None
+    tars = tar_files(path)
+    if tars:
+        return index_tars(path, tars)
+    tables = parquet_files(path)
+    large = sum(file.stat().st_size for file in tables) > memory_limit
+    return index_parquet(path, tables) if large else None
+
+
+def _stream(
+    source: str,
+    indexed: Indexed,
+    size: tuple[int, int] | None,
+    shares: Mapping[str, float],
+    limits: Mapping[str, int | None],
+    seed: int,
+    max_unreadable: float,
+    max_pixels: int,
+    progress: Progress | None,
+) -> Splits:
+    """Splits whose pictures stay on the disk."""
+    streamed = {
+        split: StreamSet(limit(places, limits[split], seed), reader, indexed.classes, size or DEFAULT_SIZE, max_pixels)
+        for split, (places, reader) in split_places(indexed, shares, seed).items()
+    }
+    train = streamed[TRAIN]
+    _check_present(set(train.labels.tolist()), indexed.classes, "add some, or remove the class")
+    if len(indexed.classes) == 1:
+        raise SingleClassError(f"{source}: all pictures are of one class, {indexed.classes[0]!r}; want two or more")
+    size = size or size_of(train)
+    for images in streamed.values():
+        images.size = size
+    train.allowed = max_unreadable
+    total, unreadable = len(streamed[VAL]) + len(streamed[TEST]), []
+    tick = _ticking(total, progress)
+    sets: dict[str, ImageSet] = {TRAIN: train}
+    for split in (VAL, TEST):
+        sets[split], left_out = readable(streamed[split], tick)
+        unreadable += left_out
+    _check_unreadable(unreadable, total, max_unreadable)
+    mean, std = mean_and_std(sets[TRAIN])
+    digest = fingerprint(indexed.classes, sets)
+    return Splits(
+        **sets,
+        classes=indexed.classes,
+        source=source,
+        image_size=size,
+        mean=mean,
+        std=std,
+        unreadable=tuple(unreadable),
+        fingerprint=digest,
+        given=tuple(indexed.splits),
+    )
+
+
 def _find(source: str | Path) -> Found:
     if source == digits.NAME:
         return digits.find()
@@ -134,16 +207,18 @@ def _find(source: str | Path) -> Found:
     try:
         return _find_below(source, path)
     except PermissionError as error:
-        raise SourceNotFoundError(
-            f"{source}: permission denied for {error.filename}; make it readable for you"
-        ) from error
+        raise _denied(source, error) from error
+
+
+def _denied(source: str | Path, error: PermissionError) -> SourceNotFoundError:
+    return SourceNotFoundError(f"{source}: permission denied for {error.filename}; make it readable for you")
 
 
 def _find_below(source: str | Path, path: Path) -> Found:
     if not path.exists():
         raise SourceNotFoundError(
-            f"no such file or folder: {source}; give a folder with one folder a class, a .parquet file, a folder of them, "
-            f"or {digits.NAME!r}"
+            f"no such file or folder: {source}; give a folder with one folder a class, a .parquet file or .tar shard, "
+            f"a folder of them, or {digits.NAME!r}"
         )
     if path.is_file():
         if path.suffix.lower() != parquet.SUFFIX:
@@ -195,6 +270,17 @@ def _decode(
 ) -> tuple[dict[str, ImageSet], list[Unreadable]]:
     total = sum(map(len, splits.values()))
     load = load_into_memory if total * 3 * math.prod(size) <= memory_limit else load_on_demand
+    tick = _ticking(total, progress)
+    sets: dict[str, ImageSet] = {}
+    unreadable: list[Unreadable] = []
+    for split, pictures in splits.items():
+        sets[split], left_out = load(pictures, classes, size, max_pixels, tick)
+        unreadable += left_out
+    return sets, unreadable
+
+
+def _ticking(total: int, progress: Progress | None) -> Tick:
+    """What is called for every picture, and tells of every fiftieth and the last."""
     done = 0
 
     def tick() -> None:
@@ -203,12 +289,7 @@ def _decode(
         if progress is not None and (done % _PROGRESS_STEP == 0 or done == total):
             progress(done, total)
 
-    sets: dict[str, ImageSet] = {}
-    unreadable: list[Unreadable] = []
-    for split, pictures in splits.items():
-        sets[split], left_out = load(pictures, classes, size, max_pixels, tick)
-        unreadable += left_out
-    return sets, unreadable
+    return tick
 
 
 def _check_unreadable(unreadable: Sequence[Unreadable], total: int, allowed: float) -> None:

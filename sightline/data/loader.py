@@ -12,6 +12,7 @@ from torch import Tensor
 from sightline.data.batches import EpochBatches
 from sightline.data.errors import DataError
 from sightline.data.imageset import ImageSet
+from sightline.data.stream import StreamSet
 
 _AHEAD = 2  # batches in preparation, a worker
 
@@ -35,6 +36,7 @@ class Loader:
         images: the set.
         batch_size: pictures a step, all processes together.
         seed, shuffle, drop_last, rank, world, rows: see `EpochBatches`.
+        lanes: of a streamed set, see `stream_order`; they must divide batch_size.
         workers: threads that prepare batches ahead; 0: a batch is prepared when it is asked for, best for sets in memory.
 
     Raises:
@@ -52,12 +54,13 @@ class Loader:
         rank: int = 0,
         world: int = 1,
         rows: slice | None = None,
+        lanes: int = 1,
         workers: int = 0,
     ) -> None:
         if workers < 0:
             raise ValueError(f"workers can not be negative; got {workers}")
         self.images = images
-        self.workers = workers
+        self.workers, self.lanes = workers, lanes
         self._options = {
             "size": len(images),
             "batch_size": batch_size,
@@ -84,7 +87,7 @@ class Loader:
             UnreadableImage: a picture could be read once and can not be any more.
             LoaderError: a batch could not be prepared for another reason.
         """
-        batches = EpochBatches(**self._options, epoch=epoch, start=start)
+        batches = EpochBatches(**self._options, epoch=epoch, start=start, order=self._streamed(epoch))
         self._waited, began = 0.0, perf_counter()
         with closing(self._ahead(batches) if self.workers else self._at_once(batches)) as ready:
             while True:
@@ -96,6 +99,12 @@ class Loader:
                 if batch is None:
                     return
                 yield batch
+
+    def _streamed(self, epoch: int) -> Tensor | None:
+        """The order of a set that is read from shards; None for others."""
+        if not (isinstance(self.images, StreamSet) and self._options["shuffle"]):
+            return None
+        return self.images.order(self._options["seed"], epoch, self._options["batch_size"], self.lanes)
 
     def _at_once(self, batches: Iterable[Tensor]) -> Generator[Batch, None, None]:
         for indices in batches:

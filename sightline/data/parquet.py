@@ -50,10 +50,11 @@ def find_in_folder(root: Path, files: Sequence[Path]) -> Found:
         NoImagesError: the files have no rows.
         UnknownLabelError: a label that is null, or is none of the classes.
     """
-    return _gather(root, _splits(root, files))
+    return _gather(root, splits_of(root, files))
 
 
-def _splits(root: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
+def splits_of(root: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
+    """The files of each split, as their names say; raises LayoutError."""
     splits: dict[str, list[Path]] = {}
     unnamed: list[Path] = []
     for path in files:

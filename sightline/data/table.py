@@ -48,6 +48,35 @@ def read_table(path: Path) -> Table:
     return Table(_encoded(rows[image]), rows[label].to_pylist(), tuple(names) if names else None)
 
 
+def read_index(path: Path) -> tuple[list[list[Label | None]], tuple[str, ...] | None]:
+    """Labels of every row group as stored, and class names if the file tells; pictures are not read.
+
+    Raises:
+        DataError: the file is not parquet, or damaged.
+        LayoutError: it has no column of pictures or none of labels.
+    """
+    try:
+        file = pq.ParquetFile(path)
+        features = _features(file.schema_arrow)
+        _image_column(path, file.schema_arrow, features)
+        label = _label_column(path, file.schema_arrow, features)
+        groups = range(file.metadata.num_row_groups)
+        labels = [file.read_row_group(group, columns=[label])[label].to_pylist() for group in groups]
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: not a parquet file, or a damaged one: {error}") from error
+    names = features.get(label, {}).get("names")
+    return labels, tuple(names) if names else None
+
+
+def read_row_group(path: Path, group: int) -> pa.Array:
+    """The encoded pictures of a row group, as one array of bytes, null where a row has none."""
+    file = pq.ParquetFile(path)
+    image = _image_column(path, file.schema_arrow, _features(file.schema_arrow))
+    column = file.read_row_group(group, columns=[image])[image].combine_chunks()
+    whole = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
+    return whole.field("bytes") if pa.types.is_struct(whole.type) else whole
+
+
 def _encoded(column: pa.ChunkedArray) -> list[bytes | None]:
     chunks: Iterable[pa.Array] = column.chunks
     if pa.types.is_struct(column.type):

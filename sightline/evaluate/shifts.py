@@ -74,7 +74,7 @@ class ChangedSet:
         return self.source.classes
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def names(self) -> Sequence[str]:
         return self.source.names
 
     def __len__(self) -> int:

@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from sightline.data import Augment, Batch, Loader, Mix, Splits, generator_for
+from sightline.data import Augment, Batch, Loader, Mix, Splits, StreamSet, generator_for
 from sightline.recipes import Recipe
 from sightline.train.groups import cut_share, group_count
 from sightline.train.plan import Batches
@@ -26,6 +26,10 @@ class Feed:
     def __init__(self, splits: Splits, recipe: Recipe, batches: Batches, accelerator: Accelerator) -> None:
         self.images, self.recipe, self.batches, self.device = splits.train, recipe, batches, accelerator.device
         self.share = cut_share(batches.size, accelerator.process_index, accelerator.num_processes)
+        groups = group_count(batches.size)
+        self.lanes = (
+            groups if batches.size % groups == 0 else 1
+        )  # one for each group, so that a process reads few shards
         self.augment = Augment(
             splits.mean,
             splits.std,
@@ -50,14 +54,15 @@ class Feed:
             shuffle=not repeated,
             drop_last=True,
             rows=slice(self.share.start, self.share.stop),
+            lanes=self.lanes,
             workers=recipe.workers,
         )
         yield from loader.epoch(epoch, start)
 
     def _repeated(self, epoch: int) -> Reordered:
-        order, size = permutation(len(self.images), self.recipe.seed, epoch), self.batches.size
-        groups = group_count(size) if size % group_count(size) == 0 else 1
-        return Reordered(self.images, repeated_order(order, self.recipe.repeats, size, groups))
+        images, seed = self.images, self.recipe.seed
+        order = images.order(seed, epoch) if isinstance(images, StreamSet) else permutation(len(images), seed, epoch)
+        return Reordered(images, repeated_order(order, self.recipe.repeats, self.batches.size, self.lanes))
 
     def parts(self, batch: Batch, epoch: int, step: int) -> list[Part]:
         """Augment, resize and mix what was read, keep this process's share, cut it into the parts of a step, on the device."""
