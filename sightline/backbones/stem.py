@@ -11,7 +11,7 @@ from functools import partial
 from torch import nn
 
 from sightline.backbones.residual import convolution
-from sightline.layers import AttentionStem2d, LocalRelation2d
+from sightline.layers import AttentionStem2d, LocalRelation2d, LocalRelationStem2d
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ def _attention(in_chans: int, width: int) -> nn.Module:
     return AttentionStem2d(in_chans, width)
 
 
-def _relation(in_chans: int, width: int) -> nn.Sequential:
-    return nn.Sequential(convolution(in_chans, width, 1), LocalRelation2d(width, width, stride=2))
+def _relation(in_chans: int, width: int) -> nn.Module:
+    return LocalRelationStem2d(convolution(in_chans, width, 1), LocalRelation2d(width, width, stride=2))
 
 
 _pool = partial(nn.MaxPool2d, 3, 2, 1)

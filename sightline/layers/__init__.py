@@ -3,6 +3,7 @@
 from sightline.layers.aa_conv import AttentionAugmentedConv2d
 from sightline.layers.criss_cross import CrissCrossAttention, CrissCrossAttention3d
 from sightline.layers.local_relation import LocalRelation2d
+from sightline.layers.local_relation_stem import LocalRelationStem2d
 from sightline.layers.multi_head import MultiHeadSelfAttention
 from sightline.layers.nonlocal_block import NonLocalBlock1d, NonLocalBlock2d, NonLocalBlock3d
 from sightline.layers.patch_embed import PatchEmbed
@@ -16,6 +17,7 @@ __all__ = [
     "CrissCrossAttention",
     "CrissCrossAttention3d",
     "LocalRelation2d",
+    "LocalRelationStem2d",
     "MultiHeadSelfAttention",
     "NonLocalBlock1d",
     "NonLocalBlock2d",

@@ -84,7 +84,6 @@ class LocalRelation2d(nn.Module):
         factory = {"device": device, "dtype": dtype}
         groups = -(-in_channels // share)
         self.stride = stride
-        self.lacking = groups * share - in_channels
         self.query = nn.Conv2d(in_channels, groups, 1, bias=query_key_bias, **factory)
         self.key = nn.Conv2d(in_channels, groups, 1, bias=query_key_bias, **factory)
         self.geometry: GeometryPrior | None = None
@@ -100,6 +99,7 @@ class LocalRelation2d(nn.Module):
             dilation=dilation,
             border=border,
             order=order,
+            share=None if in_channels % share == 0 else share,
             backend=backend,
         )
         self.out = nn.Conv2d(in_channels, out_channels, 1, bias=bias, **factory) if projection else nn.Identity()
@@ -110,10 +110,8 @@ class LocalRelation2d(nn.Module):
             query, key = self.query(x[:, :, ::step, ::step]), self.key(x)
         else:
             query, key = project(x, (self.query, self.key))
-        value = F.pad(x, (0, 0, 0, 0, 0, self.lacking)) if self.lacking else x  # B, G*m, H, W
         prior = None if self.geometry is None else self.geometry()
-        y = self.attend(query, key, value, prior)
-        return self.out(y[:, : x.shape[1]] if self.lacking else y)
+        return self.out(self.attend(query, key, x, prior))
 
 
 class GeometryPrior(nn.Module):

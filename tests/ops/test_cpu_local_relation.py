@@ -53,6 +53,20 @@ def test_against_float64(window, level):
 
 
 @pytest.mark.parametrize("level", kernels.LEVELS)
+@pytest.mark.parametrize("order", ["contiguous", "interleaved"])
+def test_groups_that_do_not_divide_the_channels(order, level):
+    """20 channels, 8 to a group, in both layouts; with pairs of rows and without."""
+    last = lambda t: t.contiguous(memory_format=torch.channels_last) if t.ndim == 4 else t  # noqa: E731
+    with native.use_level(level):
+        for window in ((5, 1, 1), (3, 2, 1)):
+            tensors, options = operands((9, 21), window, (3, 8), batch=1)
+            tensors = (*tensors[:2], tensors[2][:, :20], tensors[3])
+            options |= {"order": order, "share": 8}
+            kernels.check_against_float64(local_relation, tensors, options)
+            kernels.check_against_float64(local_relation, tuple(map(last, tensors)), options)
+
+
+@pytest.mark.parametrize("level", kernels.LEVELS)
 def test_bfloat16(level):
     with native.use_level(level):
         for size, window in (((9, 11), (5, 1, 1)), ((8, 8), (3, 2, 1))):

@@ -42,14 +42,15 @@ def willing(tensors, options):
     return [name for name, module in BACKENDS.items() if module.objection(*tensors, **options) is None]
 
 
-def loops(tensors, *, kernel_size, stride, dilation, order, similarity, border):
+def loops(tensors, *, kernel_size, stride, dilation, order, similarity, border, share=None):
     """The formula, one query and tap at a time: the output, and the dense weights (B, G, queries, H, W)."""
     query, key, value, geometry = tensors
     (batch, groups, h, w), (height, width), channels = query.shape, key.shape[2:], value.shape[1]
     q, k, v = query.tolist(), key.tolist(), value.tolist()
     prior = None if geometry is None else geometry.tolist()
+    share = channels // groups if share is None else share
     members = {
-        g: [c for c in range(channels) if (c // (channels // groups) if order == "contiguous" else c % groups) == g]
+        g: [c for c in range(channels) if (c // share if order == "contiguous" else c % groups) == g]
         for g in range(groups)
     }
     y = torch.zeros(batch, channels, h, w, dtype=F64)
@@ -98,6 +99,19 @@ def test_output_and_weights_agree_with_loops(case, similarity, border):
     where = support.Window(options["kernel_size"], options["stride"], options["dilation"], border)
     dense = support.dense(where, weights, queries, *case[:2])
     torch.testing.assert_close(dense, maps[:, :, queries], rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("order", ["contiguous", "interleaved"])
+def test_groups_that_do_not_divide_the_channels(order):
+    """7 channels, 3 to a group: groups of 3, 3 and 1, or of 3, 2 and 2."""
+    tensors, options = made((4, 5, 3, 1, 1, 3, 3, order, True), batch=1)
+    tensors = (tensors[0], tensors[1], tensors[2][:, :7], tensors[3])
+    options |= {"similarity": "multiply", "border": "exclude"}
+    expected, _ = loops(tensors, **options, share=3)
+    for backend in willing(tensors, options):
+        got = local_relation(*tensors, **options, share=3, backend=backend)
+        torch.testing.assert_close(got, expected, rtol=1e-11, atol=1e-12)
+    assert LOCAL_RELATION.cost(*tensors, **options, share=3).macs == 4 * 5 * 9 * (3 + 7)
 
 
 @pytest.mark.parametrize("border", ["exclude", "zero"])
@@ -231,6 +245,8 @@ def test_errors_quote_value_and_rule():
         r"must be \(B, C, H, W\); got \(2, 5, 6\)": ((q[0], q, v), {"kernel_size": 3}),
         "query and key must agree": ((q[:, :1], q, v), {"kernel_size": 3}),
         "groups must divide the value channels.*got 2 groups, 3 channels": ((q, q, v[:, :3]), {"kernel_size": 3}),
+        "3 value channels, share=3 .*need 1 groups; got 2": ((q, q, v[:, :3]), {"kernel_size": 3, "share": 3}),
+        "share=0 of them to a group, need a positive share": ((q, q, v), {"kernel_size": 3, "share": 0}),
         r"with stride 2 a \(5, 6\) key needs a query of \(3, 3\)": ((q, q, v), {"kernel_size": 3, "stride": 2}),
         r"geometry must be \(2, 25\) or \(2, 5, 5\); got \(2, 9\)": ((q, q, v, x), {"kernel_size": 5}),
     }

@@ -1,16 +1,18 @@
 """Local relation: window weights from how well two scalars compose, plus a geometry prior (local relation networks).
 
     l[i, g, t] = similarity(q_i,g, k_t,g) + geometry[g, t]                          t in the window of i
-    y_i,c      = sum over t of softmax_t(l[i, g(c), t]) v_t,c                       m = C / G channels share the weights of a group
+    y_i,c      = sum over t of softmax_t(l[i, g(c), t]) v_t,c                       the m channels of a group share its weights
 
 Similarities: "multiply" q k, "squared_difference" -(q - k)^2, "absolute_difference" -|q - k|.
-Shapes: query (B, G, h, w) and key (B, G, H, W), one scalar a group; value (B, C, H, W), G divides C; output (B, C, h, w);
+Shapes: query (B, G, h, w) and key (B, G, H, W), one scalar a group; value (B, C, H, W); output (B, C, h, w);
         geometry (G, K*K) or (G, K, K), logits by tap, row-major; h = ceil(H / stride), w = ceil(W / stride).
 Source: Hu et al. 2019, "Local Relation Networks for Image Recognition", arXiv 1904.11491, eq. 2 and figure 2.
 Ours:   border "exclude" leaves taps outside the image out of the softmax, as the authors' kernels do (there by a logit of -100);
         "zero" keeps them with k = v = 0, as the public re-implementations do.
 Ours:   channel order "contiguous" is g(c) = floor(c / m), the authors' kernels; "interleaved" is g(c) = c mod G, the paper's
         figure 2. One is the other after a permutation of the channels.
+Ours:   with `share` = m the groups need not divide the channels: those missing from C to G m are missing from the last group
+        ("contiguous") or from the last groups ("interleaved").
 Ours:   the query has the output's resolution; the window of output (r, c) is centred at (r*stride, c*stride).
 """
 
@@ -38,6 +40,7 @@ def local_relation(
     dilation: int = 1,
     border: str = "exclude",
     order: str = "contiguous",
+    share: int | None = None,
     backend: str = AUTO,
 ) -> Tensor:
     """Local relation of query (B, G, h, w) with key (B, G, H, W), aggregating value (B, C, H, W): (B, C, h, w).
@@ -45,7 +48,7 @@ def local_relation(
     Args:
         query: one scalar per group and output position.
         key: one scalar per group and input position.
-        value: what is aggregated; G must divide its channels.
+        value: what is aggregated.
         geometry: logits (G, K*K) or (G, K, K) of the taps, added to every position's; None leaves the term out.
         kernel_size: odd window side K.
         similarity: "multiply", "squared_difference" or "absolute_difference".
@@ -53,6 +56,7 @@ def local_relation(
         dilation: input pixels between neighbouring taps.
         border: "exclude" or "zero", for taps outside the image.
         order: "contiguous" or "interleaved", which group a channel belongs to.
+        share: m, channels of a group; (G - 1) m < C <= G m. None: C / G, where G must divide C.
         backend: "auto", or the name of one backend, which then runs or raises.
 
     Raises:
@@ -65,6 +69,7 @@ def local_relation(
         "dilation": dilation,
         "border": border,
         "order": order,
+        "share": share,
     }
     _check(query, key, value, geometry, **options)
     run = choose("local_relation", BACKENDS, backend, query, key, value, geometry, **options)
@@ -84,15 +89,16 @@ def weights(
     dilation: int = 1,
     border: str = "exclude",
     order: str = "contiguous",
+    share: int | None = None,
     backend: str = AUTO,
 ) -> Tensor:
     """Weights (B, G, Q, K*K) at the flat output positions queries (Q,), all when None; arguments as `local_relation`."""
     options = {"kernel_size": kernel_size, "similarity": similarity, "stride": stride, "dilation": dilation}
-    _check(query, key, value, geometry, **options, border=border, order=order)
+    _check(query, key, value, geometry, **options, border=border, order=order, share=share)
     return reference.weights(query, key, geometry, queries=queries, **options, border=border)
 
 
-def _check(query, key, value, geometry, *, kernel_size, similarity, stride, dilation, border, order) -> None:
+def _check(query, key, value, geometry, *, kernel_size, similarity, stride, dilation, border, order, share) -> None:
     check_window("local_relation", kernel_size, stride, dilation)
     for name, given, known in (
         ("similarity", similarity, reference.SIMILARITIES),
@@ -111,11 +117,16 @@ def _check(query, key, value, geometry, *, kernel_size, similarity, stride, dila
             "local_relation: query and key must agree in batch and groups, key and value in batch, rows and columns; "
             f"got query {tuple(query.shape)}, key {tuple(key.shape)}, value {tuple(value.shape)}"
         )
-    groups = key.shape[1]
-    if groups < 1 or value.shape[1] % groups:
+    groups, channels = key.shape[1], value.shape[1]
+    if share is None and (groups < 1 or channels % groups):
         raise ValueError(
-            f"local_relation: the groups must divide the value channels (pad the channels if they do not); "
-            f"got {groups} groups, {value.shape[1]} channels"
+            f"local_relation: the groups must divide the value channels, unless share says how many a group has; "
+            f"got {groups} groups, {channels} channels"
+        )
+    if share is not None and (share < 1 or groups != -(-channels // share)):
+        raise ValueError(
+            f"local_relation: {channels} value channels, share={share} of them to a group, need "
+            f"{-(-channels // share) if share > 0 else 'a positive share and as many'} groups; got {groups}"
         )
     expected = output_size(key.shape[2], key.shape[3], stride)
     if tuple(query.shape[2:]) != expected:

@@ -14,7 +14,8 @@ OPERATOR = True
 SIMILARITIES = tuple(reference.SIMILARITIES)  # in the order of `Similarity` in cpu.cpp
 SCHEMA = (
     "(Tensor query, Tensor key, Tensor value, Tensor? geometry, "
-    "int kernel_size, int similarity, int stride, int dilation, bool exclude, bool interleaved)"
+    "int kernel_size, int similarity, int stride, int dilation, bool exclude, bool interleaved, "
+    "int share)"
 )
 
 
@@ -29,11 +30,12 @@ def outrun(query: Tensor, key: Tensor, *rest: Tensor | None, kernel_size: int, *
     return able and window.outrun_by_dense(key, kernel_size)
 
 
-def run(query, key, value, geometry, *, kernel_size, similarity, stride, dilation, border, order) -> Tensor:
+def run(query, key, value, geometry, *, kernel_size, similarity, stride, dilation, border, order, share) -> Tensor:
     """See `sightline.ops.local_relation`."""
     sizes = (kernel_size, SIMILARITIES.index(similarity), stride, dilation)
+    share = value.shape[1] // key.shape[1] if share is None else share
     return torch.ops.sightline.local_relation(
-        query, key, value, geometry, *sizes, border == "exclude", order == "interleaved"
+        query, key, value, geometry, *sizes, border == "exclude", order == "interleaved", share
     )
 
 
@@ -54,13 +56,14 @@ def backward(needed, grad, query, key, value, geometry, *options) -> list[Tensor
     return [*gradients, None if grad_prior is None else grad_prior.to(geometry.dtype)]
 
 
-def _call(kernel, maps, prior, grad_prior, kernel_size, similarity, stride, dilation, exclude, interleaved) -> None:
+def _call(
+    kernel, maps, prior, grad_prior, kernel_size, similarity, stride, dilation, exclude, interleaved, share
+) -> None:
     """The fields of `Arguments` in cpu.cpp, in order."""
     _, key, value, *_ = maps
     fields = [field for one in maps for field in native.view(one)]
     fields += [0 if one is None else one.data_ptr() for one in (prior, grad_prior)]
-    groups = key.shape[1]
-    fields += [key.shape[0], groups, value.shape[1] // groups, *key.shape[2:]]
+    fields += [*key.shape[:2], share, value.shape[1], *key.shape[2:]]
     native.call(kernel, *fields, kernel_size, stride, dilation, similarity, exclude, interleaved)
 
 
@@ -75,7 +78,9 @@ def flops(query, key, value, geometry, kernel_size, *_options, **_named) -> int:
     return 2 * cost(query, key, value, kernel_size=kernel_size).macs
 
 
-def definition(query, key, value, geometry, kernel_size, similarity, stride, dilation, exclude, interleaved) -> Tensor:
+def definition(
+    query, key, value, geometry, kernel_size, similarity, stride, dilation, exclude, interleaved, share
+) -> Tensor:
     """The reference, called as the operator is: what a derivative of the gradient is taken of."""
     return reference.run(
         query,
@@ -88,6 +93,7 @@ def definition(query, key, value, geometry, kernel_size, similarity, stride, dil
         dilation=dilation,
         border="exclude" if exclude else "zero",
         order="interleaved" if interleaved else "contiguous",
+        share=share,
     )
 
 

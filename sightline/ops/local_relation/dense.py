@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sightline.ops import window
-from sightline.ops.local_relation.reference import SIMILARITIES
+from sightline.ops.local_relation.reference import SIMILARITIES, filled
 from sightline.ops.precision import widen, without_autocast
 
 
@@ -21,10 +21,10 @@ def objection(
     return window.too_large_for_dense(key.shape[2], key.shape[3], kernel_size)
 
 
-def run(query, key, value, geometry, *, kernel_size, similarity, stride, dilation, border, order) -> Tensor:
+def run(query, key, value, geometry, *, kernel_size, similarity, stride, dilation, border, order, share) -> Tensor:
     """See `sightline.ops.local_relation`."""
     with without_autocast(query.device):
-        q, k, v, prior = widen(query, key, value, geometry)
+        q, k, v, prior = widen(query, key, filled(value, key.shape[1], share), geometry)
         groups = k.shape[1]
         row_tap, row_in = window.axis_taps(k.shape[2], kernel_size, stride, dilation, q.device)  # h, H
         col_tap, col_in = window.axis_taps(k.shape[3], kernel_size, stride, dilation, q.device)  # w, W
@@ -41,7 +41,7 @@ def run(query, key, value, geometry, *, kernel_size, similarity, stride, dilatio
             split = v.flatten(2).unflatten(1, (-1, groups)).transpose(1, 2)
         y = split @ relation.transpose(2, 3)  # B, G, m, h*w
         y = y.flatten(1, 2) if order == "contiguous" else y.transpose(1, 2).flatten(1, 2)
-        return y.unflatten(2, query.shape[2:]).to(query.dtype)
+        return y[:, : value.shape[1]].unflatten(2, query.shape[2:]).to(query.dtype)
 
 
 def _pairs(rows: Tensor, cols: Tensor, combine) -> Tensor:

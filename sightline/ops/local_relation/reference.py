@@ -1,11 +1,13 @@
 """The definition in plain PyTorch, one term per tap of the window: any device, any float dtype, autograd, exportable.
 
-Legend: B batch, G groups, m channels a group, C = G*m, H W input, h w output rows and columns, K window side, Q queries.
+Legend: B batch, G groups, m channels a group, C channels, at most G*m, H W input, h w output rows and columns,
+K window side, Q queries.
 """
 
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sightline.ops import window
@@ -32,10 +34,10 @@ def objection(*operands: Any, **options: Any) -> str | None:
     return None
 
 
-def run(query, key, value, geometry, *, kernel_size, similarity, stride, dilation, border, order) -> Tensor:
+def run(query, key, value, geometry, *, kernel_size, similarity, stride, dilation, border, order, share) -> Tensor:
     """See `sightline.ops.local_relation`."""
     with without_autocast(query.device):
-        q, k, v, prior = widen(query, key, value, geometry)
+        q, k, v, prior = widen(query, key, filled(value, key.shape[1], share), geometry)
         shape = (kernel_size, stride, dilation, border)
         compare = SIMILARITIES[similarity]
         logits = torch.stack([compare(q, tap) for tap in window.shifted(k, *shape)], dim=2)  # B, G, K*K, h, w
@@ -50,7 +52,12 @@ def run(query, key, value, geometry, *, kernel_size, similarity, stride, dilatio
         y = torch.zeros((), dtype=v.dtype, device=v.device)
         for weight, tap in zip(relation, window.shifted(v, *shape), strict=True):
             y = y + weight.unsqueeze(shared) * tap.unflatten(1, split)  # B, G, m, h, w or B, m, G, h, w
-        return y.flatten(1, 2).to(query.dtype)
+        return y.flatten(1, 2)[:, : value.shape[1]].to(query.dtype)
+
+
+def filled(value: Tensor, groups: int, share: int | None) -> Tensor:
+    """The value with channels of zeros behind its own, so that every group has `share`."""
+    return value if share is None else F.pad(value, (0, 0, 0, 0, 0, groups * share - value.shape[1]))
 
 
 def weights(query, key, geometry, *, queries, kernel_size, similarity, stride, dilation, border) -> Tensor:

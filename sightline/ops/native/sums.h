@@ -1,7 +1,8 @@
 // Sums of products over taps, for the query rows of a group at once (Window::group): whatever two of them read is loaded once.
 //     row_dots     over channels: sums[tap] of x[channel] y[channel, tap], row tap by row tap (logits)
 //     Entries      which weights a vector of values meets, for one or two rows: forward (what a query reads), backward (who reads a key)
-//     sum_entries  over entries: out[channel] of weight[entry] value[channel, entry]
+//     window_dots  the same for all taps of a window
+//     sum_entries  over entries: out[channel] of weight[entry] value[channel, entry];  sum_weights: of the weights alone
 // Two rows share the middle of their windows; the first has one row of its own at the top, the second one at the bottom.
 #pragma once
 #include "window.h"
@@ -52,6 +53,37 @@ SIGHTLINE_INLINE void row_dots(const float* x, int64_t x_row, int64_t x_plane, c
 #pragma GCC unroll 8
   for (int j = 0; j < J; ++j)
     for (int r = FIRST; r <= LAST; ++r) sums[r][j] = sum[r][j];
+}
+
+// Of J taps, for query rows FIRST .. LAST; a row's results lie `step` vectors behind those of the row before.
+template <int FIRST, int LAST, bool NEIGHBOURS, int J>
+SIGHTLINE_INLINE void some_dots(Number<J>, const float* x, int64_t x_row, int64_t x_plane, const float* y, int64_t y_plane,
+                                int64_t channels, const int64_t* taps, Vec* out, int64_t step) {
+  Vec sums[2][J];
+#pragma GCC unroll 8
+  for (int j = 0; j < J; ++j) sums[0][j] = sums[1][j] = zero();
+  row_dots<FIRST, LAST, NEIGHBOURS>(x, x_row, x_plane, y, y_plane, channels, taps, sums);
+#pragma GCC unroll 8
+  for (int j = 0; j < J; ++j)
+    for (int r = FIRST; r <= LAST; ++r) out[r * step + j] = sums[r][j];
+}
+
+// x . y for all K * K taps of a window: out is K * K vectors for every row of the group. Sub-planes of x are x_row apart.
+template <int G, int FIRST, int LAST>
+SIGHTLINE_INLINE void window_row_dots(const float* x, int64_t x_row, int64_t x_plane, const float* y, int64_t y_plane,
+                                      int64_t channels, const Taps& taps, int64_t i, Vec* out) {
+  const int64_t K = taps.K;
+  in_pieces(K, [&](auto number, int64_t j) {
+    some_dots<FIRST, LAST, G == 2>(number, x, x_row, x_plane, y + taps.row[i], y_plane, channels, taps.col + j, out + i * K + j,
+                                   K * K - K);
+  });
+}
+template <int G>
+inline void window_dots(const float* x, int64_t x_row, int64_t x_plane, const float* y, int64_t y_plane, int64_t channels,
+                        const Taps& taps, Vec* out) {
+  window_row_dots<G, 0, 0>(x, x_row, x_plane, y, y_plane, channels, taps, 0, out);
+  for (int64_t i = 1; i < taps.K; ++i) window_row_dots<G, 0, G - 1>(x, x_row, x_plane, y, y_plane, channels, taps, i, out);
+  if (G == 2) window_row_dots<G, G - 1, G - 1>(x, x_row, x_plane, y, y_plane, channels, taps, taps.K, out);
 }
 
 struct Entry {
@@ -117,6 +149,31 @@ SIGHTLINE_INLINE void add_entries(const Entry* entry, int64_t count, const float
   }
 }
 
+// out[row] = sum over entries of weight.
+template <int G>
+SIGHTLINE_INLINE void sum_weights(const Entries& entries, const float* weights, float* out, int64_t out_row) {
+  Vec sums[2] = {zero(), zero()};
+  const Entry *entry = entries.list, *both = entry + entries.first, *second = both + entries.both, *end = second + entries.second;
+  for (; entry < second; ++entry) {
+    sums[0] += load(weights + entry->weight[0]);
+    if (G == 2 && entry >= both) sums[1] += load(weights + entry->weight[1]);
+  }
+  for (; G == 2 && entry < end; ++entry) sums[1] += load(weights + entry->weight[1]);
+  store(out, sums[0]);
+  if (G == 2) store(out + out_row, sums[1]);
+}
+
+// The sum of x[i] y[i] over `count` vectors, in four chains that do not wait for one another.
+inline Vec sum_products(const Vec* x, const Vec* y, int64_t count) {
+  Vec part[4] = {zero(), zero(), zero(), zero()};
+  int64_t t = 0;
+  for (; t + 4 <= count; t += 4)
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) part[i] += x[t + i] * y[t + i];
+  for (; t < count; ++t) part[0] += x[t] * y[t];
+  return (part[0] + part[1]) + (part[2] + part[3]);
+}
+
 template <int G, int C>
 SIGHTLINE_INLINE void sum_some_entries(const Entries& entries, const float* weights, const float* values, int64_t plane,
                                        const Vec* scale, float* out, int64_t out_plane, int64_t out_row) {
@@ -143,6 +200,8 @@ inline void sum_entries(const Entries& entries, const float* weights, const floa
   int64_t c = 0;
   for (; c + CHANNELS_AT_ONCE <= channels; c += CHANNELS_AT_ONCE)
     sum_some_entries<G, CHANNELS_AT_ONCE>(entries, weights, values + c * plane, plane, scale, out + c * out_plane, out_plane, out_row);
+  if (channels - c == 3)
+    return sum_some_entries<G, 3>(entries, weights, values + c * plane, plane, scale, out + c * out_plane, out_plane, out_row);
   for (; c + 2 <= channels; c += 2)
     sum_some_entries<G, 2>(entries, weights, values + c * plane, plane, scale, out + c * out_plane, out_plane, out_row);
   for (; c < channels; ++c)
