@@ -16,11 +16,11 @@ Ours:   the relative tables are read out once per pair of rows and pair of colum
 from torch import Tensor
 
 from sightline.ops.dispatch import AUTO, choose
-from sightline.ops.global_attention import reference, sdpa
+from sightline.ops.global_attention import reference, sdpa, triton
 from sightline.ops.global_attention.cost import cost
 from sightline.ops.tap import Op
 
-BACKENDS = {"sdpa": sdpa, "reference": reference}
+BACKENDS = {"triton": triton, "sdpa": sdpa, "reference": reference}
 
 
 def global_attention(
