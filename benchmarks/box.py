@@ -1,6 +1,7 @@
 """From finished runs to the box: weights as halves, a model card each, and docs/results/cifar10.json; see evidence.py."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from sightline.weights import load_run, save_weights
 
 ROOT = Path(__file__).resolve().parent.parent
 BOX, RESULTS = ROOT / "sightline" / "weights" / "box", ROOT / "docs" / "results" / "cifar10.json"
+PAGE = ROOT / "docs" / "weights.md"
+MARKED = re.compile(r"(<!-- box -->\n).*?(<!-- /box -->)", re.S)
 NAME, LIMIT = "cifar10", 2_000_000
 PLACES = (
     "name",
@@ -45,6 +48,29 @@ def export_all(runs: Path, models: list[str], splits: Splits) -> None:
         "nets": [known[model] for model in models if model in known],
     }
     RESULTS.write_text(json.dumps(content, indent=1) + "\n")
+    PAGE.write_text(MARKED.sub(lambda match: match[1] + table(content) + "\n" + match[2], PAGE.read_text()))
+
+
+def table(content: dict[str, Any]) -> str:
+    """The nets of the box in Markdown, for docs/weights.md."""
+    lines = [
+        "| net | family | test accuracy (95%) | validation | epochs | starts from | parameters | file |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for one in content["nets"]:
+        test = one["test"]
+        start = f"`{one['starts_from']}`" if one["starts_from"] else "random weights"
+        lines.append(
+            f"| [`{one['model']}`](../sightline/weights/box/{one['model']}.{NAME}.md) | {one['family']} "
+            f"| {test['accuracy']:.1%} ({test['low']:.1%} .. {test['high']:.1%}) | {one['val']['accuracy']:.1%} | {one['epochs']} "
+            f"| {start} | {one['parameters']:,} | {one['file_bytes'] / 1e6:.2f} MB |"
+        )
+    sizes = content["data"]["sizes"]
+    note = (
+        f"{sizes['test']:,} test images, looked at once a net; {sizes['val']:,} images held back from training for every choice; "
+        "one seed. Different starts and epochs: not a comparison of operators. From [results/cifar10.json](results/cifar10.json)."
+    )
+    return "\n".join([*lines, "", note])
 
 
 def export(run: RunFolder, splits: Splits) -> dict[str, Any]:

@@ -30,6 +30,7 @@ HYBRID = TransformerConfig(
     init="google",
     position_std=0.5,
 )
+COMPACT = replace(HYBRID, dim=256, depth=7, patch_size=1, hidden=512, position_std=0.02)
 FIRST = {"first_conv": "patch_embed.backbone.conv1"}
 TWO_HEADS = {"classifier": ("head", "head_dist")}
 
@@ -51,6 +52,18 @@ NETS = {
         "deit",
         "`vit_mini_hybrid` with DeiT's distillation token.",
         replace(HYBRID, distilled=True),
+        cfg=SMALL | FIRST | TWO_HEADS,
+    ),
+    "vit_compact": Net(
+        "vit",
+        "A hybrid for small images and long training: the twin's first two stages, then 7 blocks of 256 channels on 2 x 2 pixels.",
+        COMPACT,
+        cfg=SMALL | FIRST,
+    ),
+    "deit_compact_distilled": Net(
+        "deit",
+        "`vit_compact` with DeiT's distillation token.",
+        replace(COMPACT, distilled=True),
         cfg=SMALL | FIRST | TWO_HEADS,
     ),
 }

@@ -11,6 +11,7 @@ Ours:   parameter names and model conventions are those of timm's ViT and DeiT.
 Legend: B batch, L tokens (class, distillation, then the grid row by row), C channels, H W rows and columns of the image.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -104,9 +105,9 @@ class PatchTransformer(Intermediates):
         """Logits (B, num_classes); while `distilled_training` and training, those of the class and the distillation head."""
         return self.forward_head(self.forward_features(x))
 
-    def forward_features(self, x: Tensor) -> Tensor:
-        """Tokens (B, L, C) after the last norm."""
-        tokens, grid = self._embed(x)
+    def forward_features(self, x: Tensor, change: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Tokens (B, L, C) after the last norm; `change` is applied to the embedded patches before tokens and positions join."""
+        tokens, grid = self._embed(x, change)
         for layer in range(len(self.blocks)):
             tokens = self._run(layer, tokens, grid)
         return self.norm(tokens)
@@ -187,7 +188,7 @@ class PatchTransformer(Intermediates):
         spared = ("cls_token", "dist_token", "pos_embed", "positions.")
         return {name for name, _ in self.named_parameters() if name.startswith(spared)}
 
-    def _embed(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    def _embed(self, x: Tensor, change: Callable[[Tensor], Tensor] | None = None) -> tuple[Tensor, tuple[int, int]]:
         """Tokens (B, L, C) with their positions, and the grid of the patches."""
         if not self.dynamic_img_size and tuple(x.shape[2:]) != self.img_size:
             raise ValueError(
@@ -195,6 +196,7 @@ class PatchTransformer(Intermediates):
                 "build it with dynamic_img_size=True or call set_input_size"
             )
         tokens, grid = self.patch_embed(x)
+        tokens = tokens if change is None else change(tokens)
         prefix = [token.expand(x.shape[0], -1, -1) for token in (self.cls_token, self.dist_token) if token is not None]
         tokens = torch.cat([*prefix, tokens], dim=1)
         if self.pos_embed is not None:

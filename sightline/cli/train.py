@@ -37,6 +37,7 @@ def train(
     from sightline.cli.loading import load
     from sightline.cli.progress import display
     from sightline.runs import RunFolder
+    from sightline.train import pretrain
     from sightline.train import train as run
 
     if resume and out is not None and RunFolder(out).exists():
@@ -51,6 +52,16 @@ def train(
     folder = out if out is not None else Path("runs") / model
     show_notes()
     splits = load(data, chosen, max_unreadable)
+    if chosen.task == "masked_patches":
+        if finetune is not None:
+            raise typer.BadParameter("pre-training starts from random weights; leave --finetune to what follows it")
+        with display() as shown:
+            metrics = pretrain(chosen, model, splits, folder, resume=resume, progress=shown.training)
+        val = metrics["val"]
+        typer.echo(
+            f"{model}: {val['colour_accuracy']:.2%} of the colours of {val['n']} validation images; run folder {folder}"
+        )
+        return
     with display() as shown:
         metrics = run(chosen, model, splits, folder, resume=resume, finetune=finetune, progress=shown.training)
     test = metrics["test"]

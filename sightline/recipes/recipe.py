@@ -32,6 +32,7 @@ class Recipe:
     train_limit: int | None = None  # images used when the data are loaded; None: all
     test_limit: int | None = None
     seed: int = 0
+    task: Literal["classes", "masked_patches"] = "classes"  # masked_patches: ViT's pre-training without labels
 
     optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: float = 1e-3

@@ -5,6 +5,7 @@ from sightline.train.interrupt import TrainingInterrupted
 from sightline.train.loop import train
 from sightline.train.nonfinite import NonFiniteLossError
 from sightline.train.objectives import Objective
+from sightline.train.pretrain import pretrain
 from sightline.train.progress import TrainingProgress
 
 __all__ = [
@@ -14,5 +15,6 @@ __all__ = [
     "TrainingInterrupted",
     "TrainingProgress",
     "load_pretrained",
+    "pretrain",
     "train",
 ]

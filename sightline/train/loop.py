@@ -24,7 +24,7 @@ from sightline.train.finish import finish
 from sightline.train.interrupt import StopRequest, TrainingInterrupted
 from sightline.train.memory import reset_peak_memory
 from sightline.train.optimize import learning_rate
-from sightline.train.plan import Batches, check_data, check_same_run, cut_batches, record
+from sightline.train.plan import Batches, check_data, check_same_run, check_task, cut_batches, record
 from sightline.train.processes import naming_the_lost
 from sightline.train.progress import ProgressCallback, TrainingProgress
 from sightline.train.session import Session
@@ -74,6 +74,7 @@ def train(
     """
     run = RunFolder(folder)
     there = recorded(run, resume)
+    check_task(recipe, "classes", "train it with sightline.train.pretrain")
     check_data(recipe, splits)
     meta = describe(recipe, model_name, splits, model_options or {})
     with _threads(threads):

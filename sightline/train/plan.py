@@ -94,6 +94,12 @@ def _power_below(number: int) -> int:
     return 1 << (max(number, 1).bit_length() - 1)
 
 
+def check_task(recipe: Recipe, task: str, remedy: str) -> None:
+    """Refuse a recipe of another task. Raises ValueError."""
+    if recipe.task != task:
+        raise ValueError(f"the recipe {recipe.name} has task={recipe.task!r}; {remedy}")
+
+
 def check_data(recipe: Recipe, splits: Splits) -> None:
     """Hold loaded data to the fields of a recipe that only loading can fulfil.
 

@@ -25,6 +25,7 @@ PARAMETERS = {  # 10 classes, built for 32 x 32
     "vit_mini_hybrid": 600_618,
     "deit_mini_hybrid_distilled": 602_164,
 }
+COMPACT = {"vit_compact": 3_919_402, "deit_compact_distilled": 3_922_484}
 NAMES = sightline.list_models("*mini*")
 
 
@@ -43,6 +44,13 @@ def test_parameters(name):
     count = sum(p.numel() for p in model.parameters())
     assert count == PARAMETERS[name]
     assert count <= 1.1 * PARAMETERS["resnet_mini"]
+
+
+@pytest.mark.parametrize(("name", "parameters"), COMPACT.items())
+def test_compact_nets_stay_below_four_million(name, parameters):
+    with torch.device("meta"):
+        model = sightline.create_model(name, num_classes=10, img_size=32)
+    assert sum(p.numel() for p in model.parameters()) == parameters < 4_000_000
 
 
 @pytest.mark.parametrize("imports", ["import timm, sightline", "import sightline, timm", "import sightline.ops, timm"])

@@ -1,6 +1,7 @@
 """Recipes: typed changes, clear refusals, and smoke twins that are the same path, smaller."""
 
 import dataclasses
+import importlib.util
 import json
 from pathlib import Path
 
@@ -144,3 +145,11 @@ def test_every_card_names_its_paper_and_what_is_ours():
 def test_one_crop_at_a_time():
     with pytest.raises(ValueError, match="choose one crop"):
         override(get("deit"), ["crop_padding=4"])
+
+
+def test_the_docs_state_what_the_full_recipe_takes():
+    root = Path(__file__).parents[2]
+    spec = importlib.util.spec_from_file_location("full", root / "benchmarks" / "full.py")
+    full = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(full)
+    assert full.table() in (root / "docs" / "training.md").read_text(), "python benchmarks/full.py"

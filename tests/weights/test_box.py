@@ -1,6 +1,7 @@
 """Weights that come with sightline: found by name, halves on disk, whole in the net, pictures of any size."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -70,3 +71,28 @@ def test_half_an_answer_is_refused(given):
     answer = command("predict", "picture.png", *given)
     assert answer.returncode == 2
     assert "say which trained net" in answer.stderr
+
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = sorted((ROOT / "sightline" / "weights" / "box").glob("*.safetensors"))
+RESULTS = json.loads((ROOT / "docs" / "results" / "cifar10.json").read_text()) if SHIPPED else {"nets": []}
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.name)
+def test_what_is_shipped(file):
+    net, name, _ = file.name.split(".")
+    entry = next(one for one in RESULTS["nets"] if one["model"] == net)
+    assert file.stat().st_size == entry["file_bytes"] <= 2_000_000
+    assert f"**{entry['test']['accuracy']:.2%}**" in file.with_suffix(".md").read_text()
+    assert entry["test"]["n"] == 8_000
+    model, meta = load_net(net, name)
+    assert len(meta.classes) == 10
+    assert meta.classes[3] == "cat"
+    assert not str(meta.source).startswith("/")
+    with torch.inference_mode():
+        for size in ((32, 32), (45, 27)):
+            assert model(torch.randn(2, 3, *size)).isfinite().all()
+
+
+def test_shipped_nets_and_results_are_the_same():
+    assert [file.name.split(".")[0] for file in SHIPPED] == sorted(one["model"] for one in RESULTS["nets"])

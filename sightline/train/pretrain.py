@@ -1,0 +1,146 @@
+"""Pre-training without labels: `pretrain` runs a recipe of masked patches into a run folder, whose weights fine-tuning starts from.
+
+The loop, its log, its checkpoints and its exact resuming are those of `train`; only what a validation measures and what is kept at
+the end differ. Test images are not looked at.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from sightline.data import ImageSet, Splits, derive_seed, normalise
+from sightline.evaluate import ModelMeta, save_weights
+from sightline.recipes import Recipe
+from sightline.runs import CHECKPOINT, ENVIRONMENT, METRICS, RECIPE, WEIGHTS, RunFolder, environment
+from sightline.train.begin import describe, recorded
+from sightline.train.checkpoint import load_checkpoint
+from sightline.train.loop import Loop, _accelerator
+from sightline.train.masked_patches import MaskedPatches, colour_loss
+from sightline.train.memory import peak_memory, reset_peak_memory
+from sightline.train.plan import check_data, check_same_run, check_task, cut_batches, record
+from sightline.train.progress import ProgressCallback
+from sightline.train.session import Session, seed_everything
+
+
+@dataclass(frozen=True)
+class Colours:
+    """How well colours of corrupted patches are told: mean cross-entropy in nats, share of right ones, images."""
+
+    loss: float
+    accuracy: float
+    n: int
+
+
+def pretrain(
+    recipe: Recipe,
+    model_name: str,
+    splits: Splits,
+    folder: str | os.PathLike[str],
+    *,
+    model_options: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    progress: ProgressCallback | None = None,
+) -> dict[str, Any]:
+    """Train a ViT to tell the colours of hidden patches, see `sightline.train.masked_patches`; labels are not used.
+
+    Args:
+        recipe: the run, with `task="masked_patches"`; mixing, smoothing and distillation do not apply.
+        model_name: a ViT or DeiT of sightline's.
+        splits: the images.
+        folder: the run folder; start a fine-tuning with `train(..., finetune=folder)`.
+        model_options: further options of the model's entry point.
+        resume: continue what the folder holds.
+        progress: called after each step and each validation; its accuracy is the share of colours that are right.
+
+    Returns:
+        The content of metrics.json.
+
+    Raises:
+        RunFolderError: the folder holds a run already, or a file can not be read or written.
+        ValueError: recipe, data and model do not fit, or the run to resume is another one.
+        TypeError: the model is no ViT.
+    """
+    run = RunFolder(folder)
+    there = recorded(run, resume)
+    check_task(recipe, "masked_patches", "train it with sightline.train.train")
+    check_data(recipe, splits)
+    meta = describe(recipe, model_name, splits, model_options or {})
+    accelerator = _accelerator()
+    batches = cut_batches(recipe, accelerator.num_processes, len(splits.train))
+    here = record(recipe, meta, splits, batches, None)
+    if there is not None:
+        check_same_run(there, here)
+        if run.finished():
+            return run.read(METRICS)
+    seed_everything(derive_seed(recipe.seed, "model"))
+    session = Session(MaskedPatches(meta.build(), meta.mean, meta.std), recipe, accelerator, None)
+    session.objective = colour_loss  # type: ignore[assignment]
+    _open(run, session, here)
+    reset_peak_memory(accelerator.device)
+    loop = MaskedLoop(run, session, splits, batches, progress)
+    loop.fit()
+    return _close(run, session, splits, meta)
+
+
+class MaskedLoop(Loop):
+    """The loop of `train`, validated by the colours of corrupted patches."""
+
+    def _validate(self) -> Colours | None:  # type: ignore[override] (what the loop reads of it, loss and accuracy, is there)
+        recipe, epoch = self.session.recipe, self.session.epoch + 1
+        if epoch % recipe.eval_every and epoch < recipe.epochs:
+            return None
+        result = tell_colours(self.session.weights, self.splits.val, self.splits, max(recipe.batch_size, 256))
+        self.val_accuracy = result.accuracy
+        return result
+
+
+@torch.no_grad()
+def tell_colours(model: nn.Module, images: ImageSet, splits: Splits, batch_size: int = 256) -> Colours:
+    """Loss and accuracy on a set of images, the same patches corrupted at every call."""
+    device, training = next(model.parameters()).device, model.training
+    loss, right, total = 0.0, 0, 0
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(0)
+        model.eval()
+        for indices in torch.arange(len(images)).split(batch_size):
+            logits, colours = model(normalise(images.batch(indices).to(device), splits.mean, splits.std))
+            loss += colour_loss((logits, colours)).item() * len(colours)
+            right += int((logits.argmax(1) == colours).sum())
+            total += len(colours)
+        model.train(training)
+    return Colours(loss / total, right / total, len(images))
+
+
+def _open(run: RunFolder, session: Session, here: dict[str, Any]) -> None:
+    """Restore the session from its checkpoint, or record a new run."""
+    checkpoint = run.file(CHECKPOINT)
+    if run.exists() and checkpoint.is_file():
+        session.restore(load_checkpoint(checkpoint))
+        if session.accelerator.is_main_process:
+            run.write_log([line for line in run.log() if line["epoch"] < session.epoch])
+    elif session.accelerator.is_main_process:
+        run.write(ENVIRONMENT, environment(str(session.accelerator.device)))
+        run.write_log([])
+        run.write(RECIPE, here)
+
+
+def _close(run: RunFolder, session: Session, splits: Splits, meta: ModelMeta) -> dict[str, Any]:
+    """Keep the net without what the task needed beside it."""
+    result, sums = tell_colours(session.weights, splits.val, splits), session.sums
+    metrics = {
+        "finished": True,
+        "task": session.recipe.task,
+        "epochs": session.epoch,
+        "val": {"colour_accuracy": result.accuracy, "loss": result.loss, "n": result.n},
+        "train_seconds": sums.total_seconds,
+        "train_images_per_second": sums.total_images / max(sums.total_step_seconds, 1e-9),
+        "peak_memory_bytes": peak_memory(session.accelerator.device),
+    }
+    if session.accelerator.is_main_process:
+        save_weights(run.file(WEIGHTS), session.weights.net, meta)  # type: ignore[arg-type]
+        run.write(METRICS, metrics)
+    return metrics
