@@ -59,7 +59,7 @@ def table(content: dict[str, Any]) -> str:
     ]
     for one in content["nets"]:
         test = one["test"]
-        start = f"`{one['starts_from']}`" if one["starts_from"] else "random weights"
+        start = f"`{one['starts_from']['model']}`" if one["starts_from"] else "random weights"
         lines.append(
             f"| [`{one['model']}`](../sightline/weights/box/{one['model']}.{NAME}.md) | {one['family']} "
             f"| {test['accuracy']:.1%} ({test['low']:.1%} .. {test['high']:.1%}) | {one['val']['accuracy']:.1%} | {one['epochs']} "
@@ -90,7 +90,7 @@ def export(run: RunFolder, splits: Splits) -> dict[str, Any]:
         "family": family_of(meta.name).name,
         "recipe": recipe["name"],
         "changes": changes,
-        "starts_from": Path(recorded["finetune"]["source"]).name if "finetune" in recorded else None,
+        "starts_from": _start(recorded, run.path.parent),
         "teacher": Path(recipe["teacher"]).name if recipe["teacher"] else None,
         "epochs": metrics["epochs"],
         "seed": recipe["seed"],
@@ -103,6 +103,24 @@ def export(run: RunFolder, splits: Splits) -> dict[str, Any]:
         "file_bytes": file.stat().st_size,
         "rounding": _rounding(model, file, splits),
         "environment": run.read("env"),
+    }
+
+
+def _start(recorded: dict[str, Any], runs: Path) -> dict[str, Any] | None:
+    """The run whose weights a run started from, and what that one had been through."""
+    if "finetune" not in recorded:
+        return None
+    before = RunFolder(runs / Path(recorded["finetune"]["source"]).name)
+    there, metrics = before.read("recipe"), before.read("metrics")
+    return {
+        "model": there["model"]["name"],
+        "recipe": there["recipe"]["name"],
+        "epochs": metrics["epochs"],
+        "small_size": there["recipe"]["small_size"],
+        "small_epochs": there["recipe"]["small_epochs"],
+        "val_accuracy": metrics["val"]["accuracy"],
+        "train_seconds": round(metrics["train_seconds"], 1),
+        "starts_from": _start(there, runs),
     }
 
 
@@ -154,10 +172,24 @@ the ten names all the same. Not for decisions about people or safety. Written by
 """
 
 
+def _origin(start: dict[str, Any] | None) -> str:
+    if start is None:
+        return "from random weights"
+    grown = (
+        f", images growing from {start['small_size']} pixels over {start['small_epochs']}"
+        if start["small_size"]
+        else ""
+    )
+    return (
+        f"from the weights of a `{start['model']}` of {start['val_accuracy']:.1%} on validation images (`{start['recipe']}`, "
+        f"{start['epochs']} epochs{grown}; {_origin(start['starts_from'])})"
+    )
+
+
 def _facts(entry: dict[str, Any]) -> dict[str, str]:
     test, val, env, rounding = entry["test"], entry["val"], entry["environment"], entry["rounding"]
     changed = ", ".join(f"`{key}={value}`" for key, value in entry["changes"].items())
-    origin = f"from the weights of `{entry['starts_from']}`" if entry["starts_from"] else "from random weights"
+    origin = _origin(entry["starts_from"])
     teacher = f", taught by `{entry['teacher']}`" if entry["teacher"] else ""
     return {
         "net": f"`{entry['model']}` ({entry['family']}), {entry['parameters']:,} parameters, "

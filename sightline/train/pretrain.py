@@ -15,13 +15,14 @@ from torch import nn
 from sightline.data import ImageSet, Splits, derive_seed, normalise
 from sightline.evaluate import ModelMeta, save_weights
 from sightline.recipes import Recipe
-from sightline.runs import CHECKPOINT, ENVIRONMENT, METRICS, RECIPE, WEIGHTS, RunFolder, environment
+from sightline.runs import ENVIRONMENT, METRICS, RECIPE, WEIGHTS, RunFolder, environment
 from sightline.train.begin import describe, recorded
-from sightline.train.checkpoint import load_checkpoint
+from sightline.train.checkpoint import latest_checkpoint
 from sightline.train.loop import Loop, _accelerator
 from sightline.train.masked_patches import MaskedPatches, colour_loss
 from sightline.train.memory import peak_memory, reset_peak_memory
 from sightline.train.plan import check_data, check_same_run, check_task, cut_batches, record
+from sightline.train.processes import naming_the_lost
 from sightline.train.progress import ProgressCallback
 from sightline.train.session import Session, seed_everything
 
@@ -76,14 +77,16 @@ def pretrain(
         check_same_run(there, here)
         if run.finished():
             return run.read(METRICS)
-    seed_everything(derive_seed(recipe.seed, "model"))
-    session = Session(MaskedPatches(meta.build(), meta.mean, meta.std), recipe, accelerator, None)
-    session.objective = colour_loss  # type: ignore[assignment]
-    _open(run, session, here)
-    reset_peak_memory(accelerator.device)
-    loop = MaskedLoop(run, session, splits, batches, progress)
-    loop.fit()
-    return _close(run, session, splits, meta)
+    with naming_the_lost(accelerator.num_processes):
+        seed_everything(derive_seed(recipe.seed, "model"))
+        session = Session(MaskedPatches(meta.build(), meta.mean, meta.std), recipe, accelerator, None)
+        session.objective = colour_loss  # type: ignore[assignment]
+        _open(run, session, here)
+        reset_peak_memory(accelerator.device)
+        MaskedLoop(run, session, splits, batches, progress).fit()
+        metrics = _close(run, session, splits, meta)
+        accelerator.wait_for_everyone()
+    return metrics
 
 
 class MaskedLoop(Loop):
@@ -117,9 +120,9 @@ def tell_colours(model: nn.Module, images: ImageSet, splits: Splits, batch_size:
 
 def _open(run: RunFolder, session: Session, here: dict[str, Any]) -> None:
     """Restore the session from its checkpoint, or record a new run."""
-    checkpoint = run.file(CHECKPOINT)
-    if run.exists() and checkpoint.is_file():
-        session.restore(load_checkpoint(checkpoint))
+    state = latest_checkpoint(run) if run.exists() else None
+    if state is not None:
+        session.restore(state)
         if session.accelerator.is_main_process:
             run.write_log([line for line in run.log() if line["epoch"] < session.epoch])
     elif session.accelerator.is_main_process:
