@@ -40,16 +40,17 @@ def open_net(run: Path | None, model: str | None, weights: str | None) -> OpenNe
         WeightsError: as `load_run` and `create_model`.
     """
     from sightline.runs import RunFolder
-    from sightline.weights import create_model, load_run, meta_of
+    from sightline.weights import load_net, load_run
 
     if (run is None) == (model is None) or (weights is not None) != (model is not None):
-        raise typer.BadParameter("give a run folder, or --model NAME with --weights: a file, a folder or a known name")
+        raise typer.BadParameter(
+            "give a run folder, or --model NAME with --weights: a file, a folder or a name that `sightline models` lists"
+        )
     if run is not None:
         net, meta = load_run(run)
         folder = RunFolder(run)
         return OpenNet(net, meta, str(run), folder.read("recipe") if folder.exists() else {})
-    net = create_model(str(model), weights=weights).eval()
-    return OpenNet(net, meta_of(net), f"{model} ({weights})", {})
+    return OpenNet(*load_net(str(model), str(weights)), f"{model} ({weights})", {})
 
 
 def open_images(net: OpenNet, data: str | None, split: str | None) -> tuple["Splits", "ImageSet", str]:

@@ -8,7 +8,6 @@ import typer
 
 from sightline.cli.app import app
 from sightline.cli.output import Format, show
-from sightline.cli.trained import trained
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,10 +37,12 @@ def predict(
 
     A file that can not be read is named and skipped; then the exit code is 1, after all others were classified.
     """
+    from sightline.cli.opened import open_net
     from sightline.data import UnreadableImage, View, read_image
 
     files = _files(pictures)
-    net, meta = trained(run, model, weights)
+    opened = open_net(None if run is None else Path(run), model, weights)
+    net, meta = opened.model, opened.meta
     view = View(meta.crop, meta.crop_mode == "squash", meta.interpolation)
     rows: list[dict[str, Any]] = []
     unreadable = 0

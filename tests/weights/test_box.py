@@ -70,7 +70,7 @@ def test_predict_takes_pictures_of_any_size(boxed, tmp_path):
 def test_half_an_answer_is_refused(given):
     answer = command("predict", "picture.png", *given)
     assert answer.returncode == 2
-    assert "say which trained net" in answer.stderr
+    assert "give a run folder" in answer.stderr
 
 
 ROOT = Path(__file__).parents[2]
