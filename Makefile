@@ -10,7 +10,7 @@ KERNELS := $(wildcard sightline/ops/*/*.cpp sightline/ops/*/*.h)
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -O1 -g -DSIGHTLINE_POISON
 
 .DEFAULT_GOAL := help
-.PHONY: help install kernels sanitize demo test survive test-triton test-gpu bench evidence golden catalogue check format lock clean
+.PHONY: help install kernels sanitize demo test survive test-triton test-gpu bench evidence claims golden catalogue check format lock clean
 
 help:  ## List the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -56,6 +56,9 @@ bench: $(STAMP)  ## Time operators, layers and nets (under 15 minutes) and write
 evidence: $(STAMP)  ## Train the quick tier on CIFAR-10 (DATA=folder) and renew the weights in the box; skips what is finished
 	@$(BIN)/python benchmarks/evidence.py train $(DATA)
 	@$(BIN)/python benchmarks/evidence.py export $(DATA)
+
+claims: $(STAMP)  ## Measure the survey's claims and write docs/claims.md (reads what `make evidence` has trained)
+	@$(BIN)/python -m benchmarks.claims
 
 golden: $(STAMP)  ## Compare with all golden numbers and write docs/golden.md
 	@mkdir -p build && rm -f build/golden.jsonl

@@ -1,0 +1,97 @@
+"""docs/claims.md from docs/results/claims/*.json."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from benchmarks.claims.claim import LATER, VERDICTS
+from benchmarks.claims.statements import CLAIMS, FAMILIES
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE, RESULTS = ROOT / "docs" / "claims.md", ROOT / "docs" / "results" / "claims"
+HEAD = """# The survey's claims, measured
+
+Every claim that the survey makes of the eight systems: what was measured, how, and what came out, beside the paper's own number.
+Written by `make claims` from [docs/results/claims](results/claims); no hand edits it, and each verdict follows from its
+numbers by code ([benchmarks/claims](../benchmarks/claims)). What speaks against a claim stands beside what speaks for it.
+
+```bash
+make claims                                 # all, under two minutes; trainings are read, not repeated
+.venv/bin/python -m benchmarks.claims G1    # one
+```
+
+- *holds*, *does not hold*: as measured here. *holds in part*: some of its parts do; the line says which.
+- *not measurable at this size yet*: needs trainings or data that were not at hand; the command is given.
+- Of trained nets a claim holds when the 95% interval of the difference lies above zero. Intervals are over test pictures; with one
+  seed a net they say nothing about another training. Small nets on pictures of 32 x 32 do not decide about ImageNet.
+"""
+
+
+def read() -> dict[str, dict[str, Any]]:
+    """The measured claims, by their names."""
+    files = {name: RESULTS / f"{name}.json" for name in CLAIMS}
+    return {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
+
+
+def page() -> str:
+    """The page in Markdown."""
+    found = read()
+    parts = [HEAD, "\n", _tally(found), "\n\n", _index(found), "\n"]
+    for letter, family in FAMILIES.items():
+        parts.append(f"\n## {family}\n")
+        parts += [_claim(name, found.get(name)) for name in CLAIMS if name.startswith(letter)]
+    return "".join([*parts, "\n", _where(found)])
+
+
+def _tally(found: dict[str, dict[str, Any]]) -> str:
+    counts = Counter(one["verdict"] for one in found.values())
+    return f"Of {len(CLAIMS)} claims: " + ", ".join(f"{counts[one]} {one}" for one in VERDICTS if counts[one]) + "."
+
+
+def _index(found: dict[str, dict[str, Any]]) -> str:
+    rows = ["| | claim | verdict |", "|---|---|---|"]
+    rows += [
+        f"| [{name}](#{name.lower()}) | {claim.text} | {_word(found.get(name))} |" for name, claim in CLAIMS.items()
+    ]
+    return "\n".join(rows)
+
+
+def _word(one: dict[str, Any] | None) -> str:
+    return f"**{one['verdict']}**" if one else LATER
+
+
+def _claim(name: str, one: dict[str, Any] | None) -> str:
+    claim = CLAIMS[name]
+    parts = [f"\n### {name}\n\n*{claim.text}*\n\nThe paper: {claim.paper}.\n"]
+    if one is None:
+        return "".join([*parts, f"\n**{LATER}.**\n"])
+    parts.append(
+        f"\n**{one['verdict'][0].upper()}{one['verdict'][1:]}.** {_sentence(one['why'])}\n\n{one['experiment']}\n"
+    )
+    if one["numbers"]:
+        parts.append(f"\n{_numbers(one['numbers'])}\n")
+    return "".join([*parts, f"\n`{one['command']}`, {one['seconds']:g} s.\n"])
+
+
+def _sentence(text: str) -> str:
+    return text if not text or text.endswith(".") else f"{text[0].upper()}{text[1:]}."
+
+
+def _numbers(numbers: list[dict[str, str]]) -> str:
+    columns = [key for key in ("what", "value", "n", "interval", "paper") if any(one[key] for one in numbers)]
+    names = {"what": "", "value": "measured", "n": "n", "interval": "95% interval or range", "paper": "paper"}
+    rows = [" | ".join(names[key] for key in columns), " | ".join("---" for _ in columns)]
+    rows += [" | ".join(one[key].replace("|", "\\|") for key in columns) for one in numbers]
+    return "\n".join(f"| {row} |" for row in rows)
+
+
+def _where(found: dict[str, dict[str, Any]]) -> str:
+    seen = {
+        (one["environment"]["cpu"], one["environment"]["torch"], one["environment"]["commit"]) for one in found.values()
+    }
+    return (
+        "Measured on "
+        + "; ".join(f"{cpu}, torch {torch}, commit {commit}" for cpu, torch, commit in sorted(seen))
+        + ".\n"
+    )

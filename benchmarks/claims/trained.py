@@ -1,0 +1,84 @@
+"""What the trained small nets say: docs/results/cifar10.json (`make evidence`) and docs/results/robustness/*.json."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from benchmarks.claims.claim import Number
+
+RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
+Z = 1.959963984540054
+
+
+def nets() -> dict[str, dict[str, Any]]:
+    """The trained nets by name; empty before `make evidence`."""
+    file = RESULTS / "cifar10.json"
+    return {one["model"]: one for one in json.loads(file.read_text())["nets"]} if file.exists() else {}
+
+
+def robust(model: str) -> dict[str, Any] | None:
+    """The robustness of a net, where it was measured."""
+    file = RESULTS / "robustness" / f"{model}.json"
+    return json.loads(file.read_text()) if file.exists() else None
+
+
+def difference(a: float, n_a: int, b: float, n_b: int) -> tuple[float, float, float]:
+    """Share a minus share b with its 95% interval (Newcombe 1998, method 10: from Wilson's intervals, unpaired)."""
+    from sightline.evaluate import wilson_interval
+
+    one, two = wilson_interval(round(a * n_a), n_a), wilson_interval(round(b * n_b), n_b)
+    low = math.sqrt((a - one.low) ** 2 + (two.high - b) ** 2)
+    high = math.sqrt((one.high - a) ** 2 + (b - two.low) ** 2)
+    return a - b, a - b - low, a - b + high
+
+
+def points(value: tuple[float, float, float]) -> tuple[str, str]:
+    """A difference and its interval in percentage points."""
+    mean, low, high = (100 * one for one in value)
+    return f"{mean:+.1f} points", f"{low:+.1f} .. {high:+.1f}"
+
+
+def budget(one: dict[str, Any]) -> str:
+    """How a net was trained, briefly."""
+    start = f" from {one['starts_from']}" if one["starts_from"] else ""
+    teacher = f", taught by {one['teacher']}" if one["teacher"] else ""
+    return f"{one['recipe']}, {one['epochs']} epochs{start}{teacher}, seed {one['seed']}"
+
+
+def equal_budgets(one: dict[str, Any], two: dict[str, Any]) -> bool:
+    """Whether two nets had the same recipe, epochs and start; only then does their difference speak of the nets."""
+    return all(one[key] == two[key] for key in ("recipe", "changes", "epochs", "starts_from"))
+
+
+def accuracy_numbers(
+    model: str, other: str, words: str, slack: float = 0.0
+) -> tuple[list[Number], dict[str, bool | None]]:
+    """Test accuracies of two small nets on CIFAR-10 and their difference; a part of a claim, None before they are trained with
+    equal budgets.
+
+    Args:
+        model: the net the claim is about.
+        other: what it is compared with.
+        words: what is claimed of it.
+        slack: how much it may be below.
+    """
+    found = nets()
+    if model not in found or other not in found:
+        return [], {words: None}
+    one, two = found[model], found[other]
+    numbers = [
+        Number(
+            f"{net['model']} on CIFAR-10 ({budget(net)}): test accuracy",
+            f"{net['test']['accuracy']:.1%}",
+            f"{net['test']['n']:,} images",
+            f"{net['test']['low']:.1%} .. {net['test']['high']:.1%}",
+        )
+        for net in (one, two)
+    ]
+    gap = difference(one["test"]["accuracy"], one["test"]["n"], two["test"]["accuracy"], two["test"]["n"])
+    text, interval = points(gap)
+    numbers.append(Number("difference", text, "one seed each", interval))
+    if not equal_budgets(one, two):
+        return numbers, {f"{words}, with equal budgets": None}
+    return numbers, {words: gap[1] > -slack if slack else gap[1] > 0}

@@ -1,0 +1,184 @@
+"""T1 to T4, D1 to D5."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from benchmarks.claims.claim import LATER, Number, Outcome, decide, experiment
+from benchmarks.claims.trained import accuracy_numbers, budget, nets
+from sightline.cost import count_entry
+from sightline.layers import PatchEmbed
+from sightline.weights import create_model
+
+IMAGENET = "days on eight GPUs and a copy of ImageNet"
+
+
+@experiment("T1")
+def rivals() -> Outcome:
+    """Large-scale data are not here."""
+    return Outcome(
+        f"Needs pre-training on ImageNet-21k or more: `sightline train --model vit_b16 --data imagenet21k/ "
+        f"--recipe vit_imagenet`, {IMAGENET}.",
+        [],
+        LATER,
+        "It is a claim about large-scale data; nothing smaller can show it.",
+    )
+
+
+@experiment("T2")
+def linear_patches() -> Outcome:
+    """The embedding of a plain ViT against one matrix product."""
+    torch.manual_seed(0)
+    embed = PatchEmbed(3, 24, 4).double()
+    x = torch.randn(2, 3, 20, 12, dtype=torch.float64)
+    tokens = embed(x)
+    tokens = tokens[0] if isinstance(tokens, tuple) else tokens
+    linear = next(one for one in embed.modules() if isinstance(one, nn.Conv2d | nn.Linear))
+    patches = F.unfold(x, 4, stride=4).transpose(1, 2)  # B, N, 48
+    product = patches @ linear.weight.flatten(1).T + linear.bias
+    gap = (tokens.flatten(1) - product.flatten(1)).abs().max().item()
+    with torch.device("meta"):
+        plain, hybrid = create_model("vit_b16"), create_model("vit_b16_r50")
+    convolutions = [sum(isinstance(one, nn.Conv2d) for one in net.modules()) for net in (plain, hybrid)]
+    return Outcome(
+        "The patch embedding against one matrix product on flattened patches, float64; convolutions in a plain "
+        "and in a hybrid net.",
+        [
+            Number("largest difference from the matrix product", f"{gap:.1e}", "30 patches"),
+            Number("convolutions in vit_b16", str(convolutions[0]), paper="0, or 1 that does not overlap"),
+            Number("convolutions in vit_b16_r50", str(convolutions[1])),
+        ],
+        *decide(
+            {
+                "patches of a plain ViT go through a convolutional net": gap > 1e-9 or convolutions[0] > 1,
+                "those of a hybrid do": convolutions[1] > 10,
+            }
+        ),
+    )
+
+
+@experiment("T3")
+def weak_with_little() -> Outcome:
+    """On CIFAR-10 alone: transformer against the convolutional twin."""
+    more, part = accuracy_numbers("resnet_mini", "vit_mini", "with 45,000 pictures the transformer is the weaker")
+    return Outcome(
+        "Small nets with one budget, from random weights: `.venv/bin/python benchmarks/evidence.py train "
+        "cifar10/ resnet_mini vit_mini "
+        "--scratch`, about 40 minutes on two cores. That it wins after JFT-300M can not be shown: the data are not public.",
+        more,
+        *decide(part | {"wins after giant pre-training": None}),
+    )
+
+
+@experiment("T4")
+def bias_and_data() -> Outcome:
+    """Needs training on shares of the data."""
+    return Outcome(
+        "Twin and transformer on 1, 3, 10, 30 and 100% of CIFAR-10, for example `sightline train --model "
+        "vit_mini --data cifar10/ --recipe "
+        "cifar10 --set train_limit=450`: ten trainings, about 2 hours on two cores with the quick tier's recipe.",
+        [],
+        LATER,
+        "The trainings on shares of the data have not been run.",
+    )
+
+
+@experiment("D1")
+def throughput() -> Outcome:
+    """Needs ImageNet training."""
+    return Outcome(
+        f"`sightline train --model deit_b16_distilled --data imagenet/ --recipe deit_distilled`, 300 epochs, {IMAGENET}.",
+        [],
+        LATER,
+        "Accuracy on ImageNet against throughput can not be measured on pictures of 32 x 32.",
+    )
+
+
+@experiment("D2")
+def no_giant_data() -> Outcome:
+    """What the small DeiT reaches with CIFAR-10's training pictures alone."""
+    found = [one for name, one in nets().items() if name.startswith("deit_mini")]
+    if not found:
+        return Outcome(
+            "The small DeiT trained on CIFAR-10 alone (`make evidence DATA=cifar10/`).",
+            [],
+            LATER,
+            "It is not trained yet.",
+        )
+    numbers = [
+        Number(
+            f"{one['model']} ({budget(one)}): test accuracy",
+            f"{one['test']['accuracy']:.1%}",
+            f"{one['test']['n']:,} images",
+            f"{one['test']['low']:.1%} .. {one['test']['high']:.1%}",
+        )
+        for one in found
+    ]
+    best = max(one["test"]["low"] for one in found)
+    return Outcome(
+        "The small DeiT, all of whose weights and whose teacher's come from CIFAR-10's training pictures.",
+        numbers,
+        *decide({"above 80% without other data, on this small set": best > 0.8}),
+    )
+
+
+@experiment("D3")
+def same_net() -> Outcome:
+    """Parameters of the pair, and equal answers on equal weights."""
+    vit, deit, token = (count_entry(name).cost.parameters for name in ("vit_s16", "deit_s16", "deit_s16_distilled"))
+    torch.manual_seed(0)
+    one, two = (create_model(name, num_classes=5, img_size=32).eval() for name in ("vit_s16", "deit_s16"))
+    same = one.state_dict().keys() == two.state_dict().keys()
+    gap = float("nan")
+    if same:
+        torch.manual_seed(1)
+        state = {name: torch.randn_like(value) * 0.05 for name, value in one.state_dict().items()}
+        one.load_state_dict(state)
+        two.load_state_dict(state)
+        x = torch.randn(2, 3, 32, 32)
+        with torch.no_grad():
+            gap = (one(x) - two(x)).abs().max().item()
+    more = 384 + 384 + 384 * 1000 + 1000
+    return Outcome(
+        "ViT-S/16 and DeiT-S/16 of the catalogue: parameters, and answers with the same random weights.",
+        [
+            Number("parameters, vit_s16, deit_s16, deit_s16_distilled", f"{vit:,}, {deit:,}, {token:,}", paper="22 M"),
+            Number("the token's: embedding, its position, its classifier", f"{token - deit:,}", paper=f"{more:,}"),
+            Number("largest difference of the answers", f"{gap:.1e}", "2 pictures"),
+        ],
+        *decide(
+            {
+                "the same net without the token": same and gap < 1e-5 and vit == deit,
+                "the token adds itself and its classifier": token - deit == more,
+            }
+        ),
+    )
+
+
+@experiment("D4")
+def recipe_gain() -> Outcome:
+    """Needs one net under two recipes."""
+    return Outcome(
+        "One small transformer with and without DeiT's recipe: `sightline train --model vit_mini --data "
+        "cifar10/ --recipe cifar10 --set "
+        "epochs=100` against the same with `--set mixup=0.8 --set cutmix=1.0 --set drop_path=0.1`; the recipe needs many epochs to "
+        "pay, about 5 hours each on two cores.",
+        [],
+        LATER,
+        "The trainings have not been run; the quick tier's eight epochs are too few for this recipe.",
+    )
+
+
+@experiment("D5")
+def token_gain() -> Outcome:
+    """The distilled small net against the undistilled one."""
+    more, part = accuracy_numbers(
+        "deit_mini_hybrid_distilled", "vit_mini_hybrid", "the distilled net is the more accurate"
+    )
+    return Outcome(
+        "Small hybrids on CIFAR-10, with and without distillation from the convolutional twin (`make evidence "
+        "DATA=cifar10/`). Where the "
+        "distilled one begins from the other's weights and trains on, the difference is the gain of both together.",
+        more,
+        *decide(part),
+    )
