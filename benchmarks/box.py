@@ -152,6 +152,32 @@ def _rounding(model: torch.nn.Module, file: Path, splits: Splits) -> dict[str, A
     }
 
 
+def write_cards() -> None:
+    """The cards again, from the committed JSON: after `sightline evaluate --robustness` has looked at the nets."""
+    for entry in json.loads(RESULTS.read_text())["nets"]:
+        (BOX / f"{entry['model']}.{NAME}.md").write_text(card(entry))
+
+
+def _robustness(model: str) -> dict[str, str]:
+    """Lines of a card, where docs/results/robustness has the net."""
+    file = RESULTS.parent / "robustness" / f"{model}.json"
+    if not file.exists():
+        return {}
+    found = json.loads(file.read_text())
+    turned = [one["accuracy"] for one in found["shifts"] if one["name"] in ("rotated 90", "rotated 180", "rotated 270")]
+    damaged = [one["accuracy"] for one in found["shifts"] if one["kind"] == "corruption"]
+    worst = [one for one in found["attacks"] if one["attack"] == "worst case" and one["norm"] == "linf"]
+    under = ", ".join(f"{one['accuracy']:.1%} within {one['eps']:g}/255" for one in worst)
+    turns = (
+        f"{sum(turned) / len(turned):.1%} turned by 90, 180 or 270 degrees" if None not in turned else "turns refused"
+    )
+    return {
+        "changed pictures": f"{turns}, {sum(damaged) / len(damaged):.1%} damaged (8 kinds, 5 severities), n = {found['n']:,}",
+        "under attack": f"{under} (worst case, n = {len(found['attacked']):,}); not trained against attacks: do not rely on it "
+        "where somebody may want it to be wrong",
+    }
+
+
 def card(entry: dict[str, Any]) -> str:
     """The model card, in Markdown."""
     rows = "\n".join(f"| {key} | {value} |" for key, value in _facts(entry).items())
@@ -199,6 +225,7 @@ def _facts(entry: dict[str, Any]) -> dict[str, str]:
         f"seed {entry['seed']}",
         "test accuracy": f"**{test['accuracy']:.2%}** ({test['low']:.2%} .. {test['high']:.2%}, 95%, n = {test['n']:,}), "
         f"looked at once; calibration error {test['ece']:.3f}",
+        **_robustness(entry["model"]),
         "validation accuracy": f"{val['accuracy']:.2%} (n = {val['n']:,})",
         "file": f"{entry['file_bytes']:,} bytes, float16; rounding changes {rounding['answers_changed']} of {rounding['n']:,} "
         "answers on validation images",

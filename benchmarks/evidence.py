@@ -3,6 +3,7 @@
     make evidence DATA=cifar10/                               # all that follows
     .venv/bin/python benchmarks/evidence.py train cifar10/   # what is not finished; continues what was begun
     .venv/bin/python benchmarks/evidence.py export cifar10/  # weights, cards, docs/results/cifar10.json
+    .venv/bin/python benchmarks/evidence.py cards             # the cards alone, once the nets' robustness was measured
 
 Runs lie in runs/cifar10 and runs/cifar10-scratch. The twin comes first: from its weights the nets start that share its trunk
 (recipe cifar10_warm), and it teaches the distilled one. `--scratch` trains all of them from random weights instead (recipe
@@ -75,8 +76,13 @@ def train_all(splits: Splits, runs: Path, scratch: bool, only: list[str]) -> Non
 
 
 def main(arguments: list[str]) -> None:
-    """`train DATA [NETS ...] [--scratch]` or `export DATA [RUNS]`."""
+    """`train DATA [NETS ...] [--scratch]`, `export DATA [RUNS]` or `cards`."""
     scratch = "--scratch" in arguments
+    if arguments == ["cards"]:
+        from box import write_cards
+
+        write_cards()
+        return
     verb, data, *rest = [one for one in arguments if one != "--scratch"]
     splits = load(data, get("cifar10"))
     if verb == "train":
