@@ -63,6 +63,7 @@ TITLES = {
     "ops": "Operators",
     "layers": "Whole layers",
     "nets": "Whole nets",
+    "gpu": "Operators on a GPU",
     "scaling": "Growth with the number of pixels",
 }
 

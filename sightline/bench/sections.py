@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from sightline.bench import layers, measure, nets, ops, scaling
+from sightline.bench import gpu, gpu_cases, layers, measure, nets, ops, scaling
 from sightline.bench.machine import peaks
 from sightline.bench.settings import Settings
 from sightline.runs import environment
@@ -31,6 +31,7 @@ SECTIONS: Mapping[str, Section] = MappingProxyType(
         "ops": Section("operators against the convolution of the same stage", ops.cases, measure.measure),
         "layers": Section("whole layers against that convolution", layers.cases, measure.measure),
         "nets": Section("whole nets against ResNet-50", nets.cases, nets.measure),
+        "gpu": Section("operators on a GPU in bfloat16 at batch 256", gpu_cases.cases, gpu.measure),
         "scaling": Section("growth of time with the number of pixels", scaling.cases, scaling.measure),
     }
 )

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sightline.bench.read import Record, baseline, gflops, ratio, seconds
+from sightline.bench.read import Record, baseline, gflops, limit, ratio, seconds
 from sightline.cost.timing import Spread
 
 COLUMNS = (
@@ -23,7 +23,7 @@ DIRECTIONS = ("forward", "forward + backward")
 
 def section_rows(measured: Record) -> list[dict[str, str]]:
     """All rows of a section, in the columns that it has."""
-    make = {"nets": _net_rows, "scaling": _growth_rows}.get(measured["section"], rows)
+    make = {"nets": _net_rows, "scaling": _growth_rows, "gpu": _gpu_rows}.get(measured["section"], rows)
     return [row for case in measured["cases"] for row in make(case)]
 
 
@@ -79,6 +79,18 @@ def _growth_rows(case: Record) -> list[dict[str, str]]:
 def rows(case: Record) -> list[dict[str, str]]:
     """One row a contender; a refused one shows its reason in place of times."""
     return [_row(case, one) for one in case["contenders"]]
+
+
+def _gpu_rows(case: Record) -> list[dict[str, str]]:
+    """The same, with the share of the card's limit that a forward pass reaches."""
+    least = limit(case)
+    found = []
+    for one in case["contenders"]:
+        time = seconds(one, DIRECTIONS[0])
+        same = time is not None and least is not None and one["kind"] in ("ours", "reference", "rival")
+        note = _row(case, one)
+        found.append({**note, "of limit": f"{least / time.median:.0%}" if same else "", "note": note["note"]})
+    return found
 
 
 def _row(case: Record, one: Record) -> dict[str, str]:

@@ -11,15 +11,15 @@ from sightline.cli.output import Format, show
 if TYPE_CHECKING:
     from sightline.bench import Settings
 
-ALL = "all"
+ALL, GPU = "all", "gpu"
 
 
 @app.command(
     epilog="Examples: `sightline bench ops --quick` · `sightline bench ops --only 'local_attention*' --out ops.json` · "
-    "`sightline bench nets --device cuda`"
+    "`sightline bench gpu --device cuda --out gpu.json`"
 )
 def bench(
-    section: Annotated[str, typer.Argument(help="ops, layers, nets, scaling, or all.")] = ALL,
+    section: Annotated[str, typer.Argument(help="ops, layers, nets, scaling, gpu (with --device cuda), or all.")] = ALL,
     only: Annotated[str, typer.Option(help="Glob over the names of cases.")] = "*",
     quick: Annotated[bool, typer.Option("--quick", help="Few and small cases, a minute or two.")] = False,
     rounds: Annotated[int, typer.Option(min=1, help="Samples of every contender.")] = 9,
@@ -93,6 +93,8 @@ def _sections(section: str, settings: "Settings") -> list[str]:
         return [section]
     found = []
     for name in SECTIONS:
+        if name == GPU and not settings.device.startswith("cuda"):
+            continue
         try:
             case_names(name, settings)
         except ValueError:
