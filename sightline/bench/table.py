@@ -84,13 +84,13 @@ def rows(case: Record) -> list[dict[str, str]]:
 def _gpu_rows(case: Record) -> list[dict[str, str]]:
     """The same, with the share of the card's limit that a forward pass reaches."""
     least = limit(case)
-    found = []
-    for one in case["contenders"]:
-        time = seconds(one, DIRECTIONS[0])
-        same = time is not None and least is not None and one["kind"] in ("ours", "reference", "rival")
-        note = _row(case, one)
-        found.append({**note, "of limit": f"{least / time.median:.0%}" if same else "", "note": note["note"]})
-    return found
+    return [{**_row(case, one), "of limit": _of_limit(one, least)} for one in case["contenders"]]
+
+
+def _of_limit(one: Record, least: float | None) -> str:
+    time = seconds(one, DIRECTIONS[0])
+    compared = one["kind"] in ("ours", "reference", "rival")
+    return f"{least / time.median:.0%}" if time is not None and least is not None and compared else ""
 
 
 def _row(case: Record, one: Record) -> dict[str, str]:
