@@ -77,8 +77,8 @@ class SANBlock(nn.Module):
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.attention(F.relu(self.norm1(x)))
-        return x + self.drop_path(self.linear(F.relu(self.norm2(y))))
+        y = self.attention(F.relu(self.norm1(x), inplace=True))
+        return self.drop_path(self.linear(F.relu(self.norm2(y), inplace=True))).add_(x)
 
 
 class SANStage(nn.Module):
@@ -98,7 +98,7 @@ class SANStage(nn.Module):
             x = F.max_pool2d(x, (min(self.stride, x.shape[2]), min(self.stride, x.shape[3])))
         x = self.transition(x)
         x = checkpoint_seq(self.blocks, x) if self.grad_checkpointing and self.training else self.blocks(x)
-        return F.relu(self.norm(x))
+        return F.relu(self.norm(x), inplace=True)
 
 
 class SAN(nn.Module):

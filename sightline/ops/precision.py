@@ -6,6 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+_DEVICES = ("cpu", "cuda", "xpu", "mps", "hpu", "mtia", "xla", "maia", "ipu")
+_AUTOCASTS = frozenset(  # asked once: torch 2.11 can not compile the question
+    name for name in _DEVICES if torch.amp.is_autocast_available(name)
+)
+
 
 def widen(*tensors: Tensor | None) -> list[Any]:
     """Cast the given tensors (None stays None) to their common float dtype, float32 at least."""
@@ -18,6 +23,6 @@ def widen(*tensors: Tensor | None) -> list[Any]:
 
 def without_autocast(device: torch.device) -> AbstractContextManager[object]:
     """A context in which autocast leaves our widened operands alone; free when autocast is off."""
-    if torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type):
+    if device.type in _AUTOCASTS and torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()
