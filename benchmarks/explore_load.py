@@ -32,7 +32,7 @@ from sightline.runs import atomic_write, environment
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results" / "explore.json"
 PAGE = ROOT / "docs" / "explore.md"
-CLIENTS, SECONDS, NETS, CONNECTIONS, MOVES = 32, 60.0, 8, 6, 200
+CLIENTS, SECONDS, AT_ONCE, CONNECTIONS, MOVES = 32, 60.0, 8, 6, 200
 LAYERS_A_PICTURE, THINK_SECONDS = 4, 1.0
 
 
@@ -116,7 +116,7 @@ class Visitor:
             )
             name = taken.json()["name"]
         await self.ask("picture", "GET", f"/api/pictures/{name}")
-        nets = self.random.sample(told["nets"], min(NETS, len(told["nets"])))
+        nets = self.random.sample(told["nets"], min(AT_ONCE, len(told["nets"])))
         for _ in range(LAYERS_A_PICTURE):
             if time.monotonic() > end:
                 return
@@ -148,7 +148,7 @@ def load(arguments: list[str]) -> dict:
         return {
             "clients": CLIENTS,
             "seconds": round(time.monotonic() - began, 1),
-            "nets": NETS,
+            "nets": AT_ONCE,
             "answers": dict(sorted(counts.items())),
             "memory_before": before,
             "memory_peak": server.memory("VmHWM"),
@@ -185,6 +185,13 @@ def pointer(arguments: list[str]) -> dict:
         return {"moves": MOVES, "nets": nets, "browser": f"Chromium {version}", "milliseconds": spread(taken)}
     finally:
         server.close()
+
+
+def small_nets() -> list[str]:
+    """The ten small nets, trained where their weights come with sightline; what they cost is the same."""
+    from sightline.backbones.mini import NETS
+
+    return list(NETS)
 
 
 def spread(values: list[float]) -> dict[str, float]:
@@ -238,11 +245,14 @@ def write_page() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["load", "pointer", "page"])
-    parser.add_argument("--run", action="append", default=[], help="as for sightline explore")
+    parser.add_argument(
+        "--run", action="append", default=[], help="as for sightline explore; the ten small nets if not given"
+    )
     parser.add_argument("--model", action="append", default=[], help="likewise")
     given = parser.parse_args()
     if given.what != "page":
-        arguments = [word for name in ("run", "model") for one in getattr(given, name) for word in (f"--{name}", one)]
+        chosen = {"run": given.run, "model": given.model or ([] if given.run else small_nets())}
+        arguments = [word for name, values in chosen.items() for one in values for word in (f"--{name}", one)]
         found = {"load": load, "pointer": pointer}[given.what](arguments)
         found["environment"] = environment() | {"cores": os.cpu_count()}
         results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"schema": 1}
