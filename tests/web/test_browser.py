@@ -300,6 +300,6 @@ def test_what_fails_says_so_and_can_be_tried_again(visit):
     page.wait_for_selector("[data-net=ccnet_resnet_mini] .veil.wrong")
     assert "Out of luck." in page.text_content("[data-net=ccnet_resnet_mini] .veil")
     page.unroute("**/api/maps*resnet*")
-    page.click("[data-net=ccnet_resnet_mini] .veil")
+    page.click("[data-net=ccnet_resnet_mini] .veil button")
     page.wait_for_selector("[data-net=ccnet_resnet_mini] .veil", state="hidden")
     page.complaints[:] = [one for one in page.complaints if "422" not in one]

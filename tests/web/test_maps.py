@@ -168,7 +168,7 @@ def test_capture_leaves_a_net_as_it_was(nets, image):
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in net.model.modules())
 
 
-DEAR = {"integrated_gradients", "occlusion", "receptive_field"}  # the convolution's answers do for the form
+DEAR = {"integrated_gradients", "occlusion", "receptive_field"}  # the first two take the way of gradient_input
 
 
 @pytest.mark.parametrize("name", ["resnet_mini", "deit_mini_distilled"])
@@ -179,7 +179,7 @@ def test_every_method_answers_or_says_why_not(nets, image, name):
         if method not in fits:
             with pytest.raises(Refused, match="needs one"):
                 look_by(method, net, image, 0, None, None, ALL)
-        elif name == "resnet_mini" or method not in DEAR:
+        elif method not in DEAR or (name, method) == ("resnet_mini", "receptive_field"):
             found = look_by(method, net, image, 0, None, None, ALL)
             assert np.isfinite(found.weights).all(), method
             header, *_ = unpacked(pack(found, ALL))

@@ -154,11 +154,6 @@ function newTile(net) {
   });
   const toPicture = (down, across) => tile.pixelAt(Math.min(Math.max(down, 0), 0.9999), Math.min(Math.max(across, 0), 0.9999));
   follow(tile.find(".stage"), (event, ...at) => moveTo(event, ...toPicture(...at)), (event, ...at) => pinAt(event, ...toPicture(...at)));
-  tile.find(".veil").addEventListener("click", () => {
-    if (!tile.error) return;
-    tryAgain();
-    draw();
-  });
   return tile;
 }
 
@@ -267,6 +262,12 @@ async function begin() {
       draw();
     });
   view = new View(await api.start());
+  view.complain = complain;
+  view.tryAgain = () => {
+    tryAgain();
+    complain(null);
+    draw();
+  };
   for (const kind of ["weights", "signed"]) drawRamp(get(`ramp-${kind}`), view.ramps[kind]);
   controls = new Controls(view, changed);
   netChooser(view, changed);

@@ -148,10 +148,22 @@ export class Tile {
   drawVeil() {
     const veil = this.find(".veil");
     const outside = this.maps && !this.inside;
-    veil.textContent = this.hint || this.error?.message || (outside ? "Outside of what this net sees." : this.maps ? "" : "Looking …");
-    veil.hidden = !veil.textContent;
-    veil.classList.toggle("wrong", Boolean(this.error));
+    const words = this.hint || this.error?.message || (outside ? "Outside of what this net sees." : this.maps ? "" : "Looking …");
     this.element.setAttribute("aria-busy", String(!this.maps && !this.hint && !this.error));
+    veil.hidden = !words;
+    if (veil.dataset.words === words) return;
+    veil.dataset.words = words;
+    veil.replaceChildren(words);
+    veil.classList.toggle("wrong", Boolean(this.error));
+    if (!this.error) return;
+    const again = Object.assign(document.createElement("button"), { type: "button", className: "link", textContent: "Try again" });
+    again.addEventListener("click", (event) => {
+      event.stopPropagation();
+      delete veil.dataset.words;
+      this.view.tryAgain();
+    });
+    veil.append(again);
+    if (this.error.status === 401) this.view.complain(this.error);
   }
 
   askClasses(done) {
