@@ -37,9 +37,14 @@ LAYERS_A_PICTURE, THINK_SECONDS = 4, 1.0
 
 
 class Server:
-    """`sightline explore` in a process of its own."""
+    """`sightline explore` in a process of its own; or one that runs already, ADDRESS,PID."""
 
-    def __init__(self, arguments: list[str]) -> None:
+    def __init__(self, arguments: list[str], running: str | None) -> None:
+        self.process = None
+        if running is not None:
+            self.address, pid = running.rsplit(",", 1)
+            self.pid = int(pid)
+            return
         command = [
             sys.executable,
             "-c",
@@ -50,7 +55,7 @@ class Server:
             "--no-browser",
         ]
         self.process = subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True)
-        self.address = ""
+        self.pid, self.address = self.process.pid, ""
         while not self.address:
             line = self.process.stdout.readline() if self.process.stdout else ""
             if not line:
@@ -60,12 +65,13 @@ class Server:
 
     def memory(self, which: str) -> int:
         """Bytes of VmRSS (now) or VmHWM (the most so far)."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        status = Path(f"/proc/{self.pid}/status").read_text()
         return 1024 * int(re.search(rf"{which}:\s+(\d+) kB", status)[1])  # type: ignore[index]
 
     def close(self) -> None:
-        self.process.terminate()
-        self.process.wait(20)
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(20)
 
 
 def picture(seed: int) -> bytes:
@@ -131,9 +137,8 @@ class Visitor:
             await self.ask("maps", "GET", "/api/maps", params=asked | {"layer": layer})
 
 
-def load(arguments: list[str]) -> dict:
+def load(server: Server) -> dict:
     """32 visitors for a minute."""
-    server = Server(arguments)
     try:
         before = server.memory("VmRSS")
         notes: dict[str, list[float]] = defaultdict(list)
@@ -158,13 +163,12 @@ def load(arguments: list[str]) -> dict:
         server.close()
 
 
-def pointer(arguments: list[str]) -> dict:
+def pointer(server: Server) -> dict:
     """Moves of a pointer over the picture, in a headless browser."""
     from playwright.sync_api import sync_playwright
 
     from tests.report.browser import BROWSER
 
-    server = Server(arguments)
     try:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
@@ -249,11 +253,12 @@ def main() -> None:
         "--run", action="append", default=[], help="as for sightline explore; the ten small nets if not given"
     )
     parser.add_argument("--model", action="append", default=[], help="likewise")
+    parser.add_argument("--running", metavar="ADDRESS,PID", help="measure a server that runs already")
     given = parser.parse_args()
     if given.what != "page":
         chosen = {"run": given.run, "model": given.model or ([] if given.run else small_nets())}
         arguments = [word for name, values in chosen.items() for one in values for word in (f"--{name}", one)]
-        found = {"load": load, "pointer": pointer}[given.what](arguments)
+        found = {"load": load, "pointer": pointer}[given.what](Server(arguments, given.running))
         found["environment"] = environment() | {"cores": os.cpu_count()}
         results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"schema": 1}
         atomic_write(RESULTS, json.dumps(results | {given.what: found}, indent=1) + "\n")

@@ -127,12 +127,11 @@ class House:
     ) -> Any:
         owner, picture = self.picture(session, name)
         key = (owner, name, net.name, *what)
-        shelf = self.sessions.shelf(owner)
-        found = shelf.get(key)
+        found = self.sessions.kept(owner, key)
         if found is None:
             image = picture.seen[net.eye]
             found = await self.pool.run(key, session.name, lambda: work(image))
-            shelf.put(key, owner, len(found) if isinstance(found, bytes) else 100 * len(found), found)
+            self.sessions.keep(owner, key, len(found) if isinstance(found, bytes) else 100 * len(found), found)
         return found
 
 

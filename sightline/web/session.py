@@ -3,8 +3,9 @@
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from typing import Any
 
 from sightline.web.limits import Limits, Refused
 from sightline.web.pictures import Picture
@@ -76,12 +77,26 @@ class Sessions:
         for name in [name for name, session in self._known.items() if session.used < latest]:
             self.end(name)
 
-    def shelf(self, owner: str) -> Shelf:
-        """Where the maps of a session, or of the house, are kept."""
+    def kept(self, owner: str, key: Hashable) -> Any:
+        """What is kept of a session's maps, or of the house's, under a key; None when nothing is."""
+        return self._shelf(owner).get(key)
+
+    def keep(self, owner: str, key: Hashable, size: int, value: Any) -> None:
+        """Keep a map for a session or the house; a session that ended meanwhile gets nothing more."""
+        if owner == HOUSE or owner in self._known:
+            self._shelf(owner).put(key, owner, size, value)
+
+    def _shelf(self, owner: str) -> Shelf:
         return self._shared if owner == HOUSE else self._maps
 
     def add(self, session: Session, picture: Picture) -> str:
-        """Keep a picture for a session and return its name; the session's oldest goes when it has too many."""
+        """Keep a picture for a session and return its name; the session's oldest goes when it has too many.
+
+        Raises:
+            Refused: 401, the session ended meanwhile.
+        """
+        if session.name not in self._known:
+            raise Refused(401, "your session has ended meanwhile; load the page again")
         name = secrets.token_urlsafe(12)
         session.pictures.append(name)
         self._pictures.put(name, session.name, picture.bytes, picture)

@@ -45,7 +45,8 @@ def test_sessions_end_when_unused_and_take_everything_along():
     sessions = Sessions(Limits(idle_seconds=100), clock=lambda: now[0])
     one, two = sessions.begin(), sessions.begin()
     name = sessions.add(one, picture())
-    sessions.shelf(one.name).put("map", one.name, 5, "map")
+    sessions.keep(one.name, "map", 5, "map")
+    assert sessions.kept(one.name, "map") == "map"
     assert sessions.bytes == 15
     now[0] = 99.0
     assert sessions.find(two.name) is two
@@ -56,6 +57,16 @@ def test_sessions_end_when_unused_and_take_everything_along():
     assert sessions.find(one.name) is None
     with pytest.raises(Refused, match="not known here"):
         sessions.picture(two, name)
+
+
+def test_what_comes_after_the_end_is_not_kept():
+    sessions = Sessions(Limits())
+    one = sessions.begin()
+    sessions.end(one.name)
+    sessions.keep(one.name, "map", 5, "map")
+    with pytest.raises(Refused, match="ended meanwhile"):
+        sessions.add(one, picture())
+    assert sessions.bytes == 0
 
 
 def test_the_oldest_picture_and_the_oldest_session_go():
