@@ -109,7 +109,7 @@ class Guard:
         return held is not None and self._opens(held.value)
 
     def _opens(self, given: str) -> bool:
-        return True
+        return hmac.compare_digest(given.encode(), self.key.encode())
 
     async def _ask_for_key(self, scope: Scope, send: Send) -> None:
         given = parse_qs(scope["query_string"].decode("latin-1")).get("key", [""])[0]
