@@ -236,7 +236,8 @@ def tables(results: dict) -> str:
 
 def made(one: dict) -> str:
     where = one["environment"]
-    return f"{where['cpu']}, {where['cores']} cores, torch {where['torch']}, commit {where['commit']}."
+    machine = f"{where['cpu']}, {where['cores']} cores, torch {where['torch']}"
+    return f"{machine}, load average of the last 5 minutes {where['load_average']}, commit {where['commit']}."
 
 
 def write_page() -> None:
@@ -259,7 +260,7 @@ def main() -> None:
         chosen = {"run": given.run, "model": given.model or ([] if given.run else small_nets())}
         arguments = [word for name, values in chosen.items() for one in values for word in (f"--{name}", one)]
         found = {"load": load, "pointer": pointer}[given.what](Server(arguments, given.running))
-        found["environment"] = environment() | {"cores": os.cpu_count()}
+        found["environment"] = environment() | {"cores": os.cpu_count(), "load_average": round(os.getloadavg()[1], 1)}
         results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"schema": 1}
         atomic_write(RESULTS, json.dumps(results | {given.what: found}, indent=1) + "\n")
         print(json.dumps(found, indent=1))
