@@ -126,7 +126,7 @@ def measured(
         groups: names of the groups.
     """
     if targets is not None:
-        weights = weights.masked_fill(targets < 0, 0)
+        weights, targets = _merged(weights.masked_fill(targets < 0, 0), targets)
     sizes = weights.abs()
     share = sizes / sizes.sum(-1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
     entropy = -torch.xlogy(share, share).sum(-1) / np.log(2)
