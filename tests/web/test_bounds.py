@@ -4,12 +4,14 @@ import asyncio
 import threading
 
 import pytest
+from fastapi import Request
 
 from sightline.web.limits import Limits, Refused
 from sightline.web.pictures import Picture
 from sightline.web.pool import Pool
 from sightline.web.session import Sessions
 from sightline.web.shelf import Shelf
+from sightline.web.upload import body
 
 
 def test_a_shelf_lets_go_of_the_owners_oldest_first_then_of_anybodys():
@@ -34,6 +36,22 @@ def test_a_shelf_keeps_nothing_that_is_too_large_and_counts_right():
     assert (shelf.bytes, shelf.bytes_of("x"), shelf.get("a")) == (40, 40, "again")
     shelf.forget("x")
     assert (shelf.bytes, shelf.bytes_of("x"), len(shelf)) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(("announced", "received"), [(None, 6), (10**6, 0), (3, 6)])
+def test_a_body_is_not_received_beyond_its_limit(announced, received):
+    given = []
+
+    async def receive():
+        given.append(1)
+        return {"type": "http.request", "body": b"x" * 1000, "more_body": len(given) < 100}
+
+    headers = [] if announced is None else [(b"content-length", str(announced).encode())]
+    request = Request({"type": "http", "headers": headers}, receive)
+    with pytest.raises(Refused) as refused:
+        asyncio.run(body(request, 5000))
+    assert refused.value.status == 413
+    assert len(given) == received
 
 
 def picture(size=10):

@@ -90,5 +90,5 @@ export function queryAt(maps, down, across, token) {
   const [tall, wide] = maps.query_reach;
   const row = Math.min(Math.max(Math.floor((down / tall) * rows), 0), rows - 1);
   const col = Math.min(Math.max(Math.floor((across / wide) * cols), 0), cols - 1);
-  return row * cols + col;
+  return maps.tokens + row * cols + col;
 }
