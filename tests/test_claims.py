@@ -62,7 +62,7 @@ def test_nets_are_compared_with_equal_budgets_alone(monkeypatch):
     assert verdict(entry("a", 0.75), slack=0.02) == {"better": False}
     assert verdict(entry("a", 0.85, epochs=9)) == {"better, with equal budgets": None}
     monkeypatch.setattr(trained, "nets", dict)
-    assert trained.accuracy_numbers("a", "b", "better") == ([], {"better": None})
+    assert trained.accuracy_numbers("a", "b", "better") == ([], {"better, on CIFAR-10": None})
 
 
 @pytest.mark.parametrize("name", ["N2", "A3", "C1"])

@@ -1,6 +1,6 @@
 """Measure the survey's claims and write docs/claims.md.
 
-    .venv/bin/python -m benchmarks.claims            # all of them (`make claims`), under two minutes
+    .venv/bin/python -m benchmarks.claims            # all of them (`make claims`), a few minutes
     .venv/bin/python -m benchmarks.claims G1 V4      # some
     .venv/bin/python -m benchmarks.claims --page     # the page alone, from the committed JSON
 

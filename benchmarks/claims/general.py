@@ -37,7 +37,7 @@ def window_or_everything() -> Outcome:
         "which inputs have a gradient other than zero in one output.",
         numbers,
         (HOLDS if not local else PARTLY) if inside["convolution"] else "does not hold",
-        f"Beyond the window depend: {', '.join(wide)}. Not: {', '.join(local)}, which have windows of their "
+        f"Beyond the window depend: {'; '.join(wide)}. Not: {'; '.join(local)}; they have windows of their "
         "own, as convolution has.",
     )
 

@@ -17,7 +17,7 @@ Written by `make claims` from [docs/results/claims](results/claims); no hand edi
 numbers by code ([benchmarks/claims](../benchmarks/claims)). What speaks against a claim stands beside what speaks for it.
 
 ```bash
-make claims                                 # all, under two minutes; trainings are read, not repeated
+make claims                                 # all, a few minutes; trainings are read, not repeated
 .venv/bin/python -m benchmarks.claims G1    # one
 ```
 

@@ -1,4 +1,8 @@
-"""What the trained small nets say: docs/results/cifar10.json (`make evidence`) and docs/results/robustness/*.json."""
+"""What the trained small nets say.
+
+docs/results/cifar10.json (`make evidence`), docs/results/robustness (`sightline evaluate --robustness` on CIFAR-10), and, smaller
+still, docs/results/digits.json and robustness_digits: ten nets that `make demo` trains with one budget on digits of 8 x 8 pixels.
+"""
 
 import json
 import math
@@ -17,9 +21,9 @@ def nets() -> dict[str, dict[str, Any]]:
     return {one["model"]: one for one in json.loads(file.read_text())["nets"]} if file.exists() else {}
 
 
-def robust(model: str) -> dict[str, Any] | None:
-    """The robustness of a net, where it was measured."""
-    file = RESULTS / "robustness" / f"{model}.json"
+def robust(model: str, folder: str) -> dict[str, Any] | None:
+    """The robustness of a net, where it was measured; folder is "robustness" or "robustness_digits"."""
+    file = RESULTS / folder / f"{model}.json"
     return json.loads(file.read_text()) if file.exists() else None
 
 
@@ -41,7 +45,7 @@ def points(value: tuple[float, float, float]) -> tuple[str, str]:
 
 def budget(one: dict[str, Any]) -> str:
     """How a net was trained, briefly."""
-    start = f" from {one['starts_from']}" if one["starts_from"] else ""
+    start = f" from a trained {one['starts_from']['model']}" if one["starts_from"] else ""
     teacher = f", taught by {one['teacher']}" if one["teacher"] else ""
     return f"{one['recipe']}, {one['epochs']} epochs{start}{teacher}, seed {one['seed']}"
 
@@ -49,6 +53,21 @@ def budget(one: dict[str, Any]) -> str:
 def equal_budgets(one: dict[str, Any], two: dict[str, Any]) -> bool:
     """Whether two nets had the same recipe, epochs and start; only then does their difference speak of the nets."""
     return all(one[key] == two[key] for key in ("recipe", "changes", "epochs", "starts_from"))
+
+
+def digits_numbers(model: str, other: str) -> list[Number]:
+    """The same pair on digits of 8 x 8 pixels, one budget for both: a number, no verdict, since nearly all are right there."""
+    content = json.loads((RESULTS / "digits.json").read_text())
+    found, n = {one["model"]: one["accuracy_mean"] for one in content["summary"]}, content["test_images"]
+    if model not in found or other not in found:
+        return []
+    text, interval = points(difference(found[model], n, found[other], n))
+    pair = f"{found[model]:.1%} against {found[other]:.1%}"
+    return [
+        Number(
+            f"{model} against {other} on digits of 8 x 8 (`make demo`): {pair}", text, f"{n} images, one seed", interval
+        )
+    ]
 
 
 def accuracy_numbers(
@@ -63,9 +82,9 @@ def accuracy_numbers(
         words: what is claimed of it.
         slack: how much it may be below.
     """
-    found = nets()
+    found, small = nets(), digits_numbers(model, other)
     if model not in found or other not in found:
-        return [], {words: None}
+        return small, {f"{words}, on CIFAR-10": None}
     one, two = found[model], found[other]
     numbers = [
         Number(
@@ -80,5 +99,5 @@ def accuracy_numbers(
     text, interval = points(gap)
     numbers.append(Number("difference", text, "one seed each", interval))
     if not equal_budgets(one, two):
-        return numbers, {f"{words}, with equal budgets": None}
-    return numbers, {words: gap[1] > -slack if slack else gap[1] > 0}
+        return numbers + small, {f"{words}, with equal budgets": None}
+    return numbers + small, {words: gap[1] > -slack if slack else gap[1] > 0}
