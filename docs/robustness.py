@@ -2,7 +2,8 @@
 
     .venv/bin/python docs/robustness.py
 
-The page is not edited by hand. A measurement is made by `sightline evaluate --robustness --out docs/results/robustness/NET.json`.
+The page is not edited by hand. A measurement is made by `sightline evaluate --robustness --out
+docs/results/robustness/NET.json`; of the nets of `make demo` they lie in docs/results/robustness_digits.
 """
 
 import json
@@ -14,7 +15,8 @@ from sightline.cli.output import markdown
 from sightline.report.numbers import percent
 
 HERE = Path(__file__).parent
-PAGE, RESULTS = HERE / "robustness.md", HERE / "results" / "robustness"
+PAGE, RESULTS = HERE / "robustness.md", HERE / "results"
+SETS = {"CIFAR-10": "robustness", "Digits of 8 x 8 pixels, the nets of `make demo`": "robustness_digits"}
 TURNS = ("rotated 90", "rotated 180", "rotated 270", "upside-down")
 HEAD = """# Robustness
 
@@ -70,22 +72,31 @@ Euclidean one; FGSM and Square the first.
 `robustness.json` keeps every figure with its n and Wilson's 95% interval, and for each attack the numbers of the images that still
 are answered rightly.
 """
+NOTHING = (
+    "Not measured yet: `sightline evaluate --model NET --weights cifar10 --data cifar10/test.parquet --robustness`.\n"
+)
 
 
-def read() -> list[dict[str, Any]]:
-    """The measurements, by file name."""
-    return [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
+def read(folder: str) -> list[dict[str, Any]]:
+    """The measurements of a set, by file name."""
+    return [json.loads(path.read_text()) for path in sorted((RESULTS / folder).glob("*.json"))]
 
 
-def page(measured: Sequence[dict[str, Any]]) -> str:
+def page() -> str:
     """The page in Markdown."""
-    parts = [HEAD, "\n## Measured\n\n"]
-    if not measured:
-        return "".join([*parts, "Nothing yet.\n"])
-    radii = sorted({one["eps"] for net in measured for one in net["attacks"] if worst(one, "linf")})
-    parts.append(markdown([row(net, radii) for net in measured], tuple(row(measured[0], radii))[1:]) + "\n\n")
-    parts.append(where(measured))
+    parts = [HEAD, "\n## Measured\n"]
+    for title, folder in SETS.items():
+        measured = read(folder)
+        parts.append(f"\n### {title}\n\n")
+        parts.append(table(measured) + where(measured, folder) if measured else NOTHING)
     return "".join(parts)
+
+
+def table(measured: Sequence[dict[str, Any]]) -> str:
+    """One line a net."""
+    radii = sorted({one["eps"] for net in measured for one in net["attacks"] if worst(one, "linf")})
+    rows = [row(net, radii) for net in measured]
+    return markdown(rows, tuple(rows[0])[1:]) + "\n\n"
 
 
 def worst(one: dict[str, Any], norm: str) -> bool:
@@ -112,7 +123,7 @@ def row(net: dict[str, Any], radii: Sequence[float]) -> dict[str, str]:
     }
 
 
-def where(measured: Sequence[dict[str, Any]]) -> str:
+def where(measured: Sequence[dict[str, Any]], folder: str) -> str:
     """What the table is of."""
     first = measured[0]
     hard, seen = first["settings"], first["environment"]
@@ -123,10 +134,10 @@ def where(measured: Sequence[dict[str, Any]]) -> str:
         f"*r/255*: worst case; PGD {hard['steps']} steps, APGD {hard['ensemble_steps']} steps each, Square {hard['queries']:,} "
         f"queries, {hard['restarts']} random start, seed {hard['seed']}. One trained net each: another seed would move each figure "
         f"by a few points. {seen['cpu']}, torch {seen['torch']}, commit {seen['commit']}. "
-        f"From [docs/results/robustness](results/robustness).\n"
+        f"From [docs/results/{folder}](results/{folder}).\n"
     )
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(read()))
+    PAGE.write_text(page())
     print(PAGE)

@@ -174,6 +174,7 @@ def one_channel() -> Outcome:
             {
                 "one relation channel beats one of convolution": one > means["convolution", 1] + 0.02,
                 "and three of convolution": one > means["convolution", 3] + 0.02,
+                "more channels bring convolution there": max(means["convolution", n] for n in (16, 48)) > one - 0.02,
             }
         ),
     )

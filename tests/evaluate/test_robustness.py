@@ -2,6 +2,8 @@
 
 import json
 from dataclasses import replace
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 
 import pytest
 import torch
@@ -192,3 +194,11 @@ def test_refusals():
     ):
         with pytest.raises(ValueError, match=message):
             replace(QUICK, **{name: value})
+
+
+def test_the_page_says_what_its_json_says():
+    docs = Path(__file__).parents[2] / "docs"
+    spec = spec_from_file_location("robustness_page", docs / "robustness.py")
+    page = module_from_spec(spec)
+    spec.loader.exec_module(page)
+    assert (docs / "robustness.md").read_text() == page.page()
