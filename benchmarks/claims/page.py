@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from benchmarks.claims.claim import LATER, VERDICTS
+from benchmarks.claims.claim import HOLDS, LATER, VERDICTS
 from benchmarks.claims.statements import CLAIMS, FAMILIES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,15 +66,15 @@ def _claim(name: str, one: dict[str, Any] | None) -> str:
     parts = [f"\n### {name}\n\n*{claim.text}*\n\nThe paper: {claim.paper}.\n"]
     if one is None:
         return "".join([*parts, f"\n**{LATER}.**\n"])
-    parts.append(
-        f"\n**{one['verdict'][0].upper()}{one['verdict'][1:]}.** {_sentence(one['why'])}\n\n{one['experiment']}\n"
-    )
+    parts.append(f"\n**{one['verdict'][0].upper()}{one['verdict'][1:]}.** {_reason(one)}\n\n{one['experiment']}\n")
     if one["numbers"]:
         parts.append(f"\n{_numbers(one['numbers'])}\n")
     return "".join([*parts, f"\n`{one['command']}`, {one['seconds']:g} s.\n"])
 
 
-def _sentence(text: str) -> str:
+def _reason(one: dict[str, Any]) -> str:
+    """Why, as a sentence; what holds need not be called so again where all of it does."""
+    text = one["why"].removeprefix("holds: ") if one["verdict"] == HOLDS else one["why"]
     return text if not text or text.endswith(".") else f"{text[0].upper()}{text[1:]}."
 
 
