@@ -49,7 +49,6 @@ def run_robustness(
     content = {
         "schema": SCHEMA,
         "model": net.meta.name,
-        "net": net.label,
         "data": {
             "source": Path(splits.source).name,
             "split": split,
