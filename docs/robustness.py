@@ -132,8 +132,8 @@ def where(measured: Sequence[dict[str, Any]], folder: str) -> str:
         f"*turned*: mean of the four turns of SAN's table 9. *damaged*: mean of 8 kinds at 5 severities. *SAN n*: accuracy / "
         f"share that reached the target. "
         f"*r/255*: worst case; PGD {hard['steps']} steps, APGD {hard['ensemble_steps']} steps each, Square {hard['queries']:,} "
-        f"queries, {hard['restarts']} random start, seed {hard['seed']}. One trained net each: another seed would move each figure "
-        f"by a few points. {seen['cpu']}, torch {seen['torch']}, commit {seen['commit']}. "
+        f"queries, {hard['restarts']} random start, seed {hard['seed']}. One trained net each: the spread over "
+        f"seeds is not measured. {seen['cpu']}, torch {seen['torch']}, commit {seen['commit']}. "
         f"From [docs/results/{folder}](results/{folder}).\n"
     )
 

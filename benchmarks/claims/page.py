@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from benchmarks.claims.claim import HOLDS, LATER, VERDICTS
+from benchmarks.claims.claim import FAILS, HOLDS, LATER, VERDICTS
 from benchmarks.claims.statements import CLAIMS, FAMILIES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,8 +73,9 @@ def _claim(name: str, one: dict[str, Any] | None) -> str:
 
 
 def _reason(one: dict[str, Any]) -> str:
-    """Why, as a sentence; what holds need not be called so again where all of it does."""
-    text = one["why"].removeprefix("holds: ") if one["verdict"] == HOLDS else one["why"]
+    """Why, as a sentence; the verdict's own word is not said again."""
+    known = {HOLDS: "holds: ", FAILS: "does not: "}
+    text = one["why"].removeprefix(known.get(one["verdict"], ""))
     return text if not text or text.endswith(".") else f"{text[0].upper()}{text[1:]}."
 
 
