@@ -64,6 +64,7 @@ TITLES = {
     "layers": "Whole layers",
     "nets": "Whole nets",
     "gpu": "Operators on a GPU",
+    "gpu_nets": "Whole nets on a GPU",
     "scaling": "Growth with the number of pixels",
 }
 
@@ -123,7 +124,7 @@ def _range(values: list[float]) -> str:
 
 def _section(name: str, measured: Mapping[str, Any]) -> str:
     about = [f"- `{case['name']}`: {case['about']}, batch {case['batch']}" for case in measured["cases"]]
-    if name in ("nets", "scaling"):
+    if name in ("nets", "gpu_nets", "scaling"):
         return markdown(section_rows(measured))
     lines = []
     for line, case in zip(about, measured["cases"], strict=True):

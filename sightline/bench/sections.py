@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from sightline.bench import gpu, gpu_cases, layers, measure, nets, ops, scaling
+from sightline.bench import gpu, gpu_cases, gpu_nets, layers, measure, nets, ops, scaling
 from sightline.bench.machine import peaks
 from sightline.bench.settings import Settings
 from sightline.runs import environment
@@ -32,6 +32,7 @@ SECTIONS: Mapping[str, Section] = MappingProxyType(
         "layers": Section("whole layers against that convolution", layers.cases, measure.measure),
         "nets": Section("whole nets against ResNet-50", nets.cases, nets.measure),
         "gpu": Section("operators on a GPU in bfloat16 at batch 256", gpu_cases.cases, gpu.measure),
+        "gpu_nets": Section("whole nets on a GPU, compiled, bfloat16", gpu_nets.cases, gpu_nets.measure),
         "scaling": Section("growth of time with the number of pixels", scaling.cases, scaling.measure),
     }
 )

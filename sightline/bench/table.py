@@ -23,7 +23,9 @@ DIRECTIONS = ("forward", "forward + backward")
 
 def section_rows(measured: Record) -> list[dict[str, str]]:
     """All rows of a section, in the columns that it has."""
-    make = {"nets": _net_rows, "scaling": _growth_rows, "gpu": _gpu_rows}.get(measured["section"], rows)
+    make = {"nets": _net_rows, "gpu_nets": _net_rows, "scaling": _growth_rows, "gpu": _gpu_rows}.get(
+        measured["section"], rows
+    )
     return [row for case in measured["cases"] for row in make(case)]
 
 

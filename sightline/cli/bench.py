@@ -19,7 +19,9 @@ ALL, GPU = "all", "gpu"
     "`sightline bench gpu --device cuda --out gpu.json`"
 )
 def bench(
-    section: Annotated[str, typer.Argument(help="ops, layers, nets, scaling, gpu (with --device cuda), or all.")] = ALL,
+    section: Annotated[
+        str, typer.Argument(help="ops, layers, nets, scaling; gpu, gpu_nets (with --device cuda); or all.")
+    ] = ALL,
     only: Annotated[str, typer.Option(help="Glob over the names of cases.")] = "*",
     quick: Annotated[bool, typer.Option("--quick", help="Few and small cases, a minute or two.")] = False,
     rounds: Annotated[int, typer.Option(min=1, help="Samples of every contender.")] = 9,
@@ -93,7 +95,7 @@ def _sections(section: str, settings: "Settings") -> list[str]:
         return [section]
     found = []
     for name in SECTIONS:
-        if name == GPU and not settings.device.startswith("cuda"):
+        if name.startswith(GPU) and not settings.device.startswith("cuda"):
             continue
         try:
             case_names(name, settings)

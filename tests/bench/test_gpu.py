@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
-from sightline.bench import Settings, gpu, gpu_cases, run, table
+from sightline.bench import Settings, gpu, gpu_cases, gpu_nets, run, table
 from sightline.bench.case import BASELINE
 
 
@@ -55,7 +56,19 @@ def test_table_shows_the_share_of_the_limit():
 def test_all_leaves_it_out_on_a_cpu():
     from sightline.cli.bench import _sections
 
-    assert "gpu" not in _sections("all", Settings())
+    assert not {"gpu", "gpu_nets"} & set(_sections("all", Settings()))
     assert "gpu" in _sections("all", Settings(device="cuda"))
     with pytest.raises(ValueError, match="no case of gpu matches"):
         run("gpu", Settings(only="nothing"))
+
+
+def test_net_steps_run_anywhere(monkeypatch):
+    """Without the compiler: a step's arithmetic, its gradients, and names of both libraries."""
+    monkeypatch.setattr(torch, "compile", lambda model: model)
+    model, images = gpu_nets.build("resnet_mini"), torch.rand(2, 3, 16, 16)
+    assert gpu_nets.step(model, images, training=False)().shape[0] == 2
+    gpu_nets.step(model, images, training=True)()
+    assert all(one.grad is not None for one in model.parameters())
+    assert type(gpu_nets.build("timm:test_vit")).__name__ == "VisionTransformer"
+    with pytest.raises(ValueError, match="use --device cuda"):
+        gpu_nets.measure(gpu_nets.cases(1)[0], Settings())

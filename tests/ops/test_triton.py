@@ -45,6 +45,32 @@ def test_named_backend_raises_where_there_is_no_gpu(monkeypatch):
         local_attention(q, k, v, kernel_size=3, backend="triton")
 
 
+@pytest.mark.skipif(not support.INSTALLED, reason="triton is not installed")
+@needs_no_interpreter
+def test_a_launch_asks_for_its_kind_and_takes_the_choice(monkeypatch):
+    from sightline.ops.local_relation import kernels
+
+    asked, started = [], []
+
+    def fastest(kind, choices, start):
+        asked.append(kind)
+        return choices[1]
+
+    class Kernel:
+        __module__, __name__ = kernels.forward.__module__, kernels.forward.__name__
+
+        def __getitem__(self, grid):
+            return lambda *arguments, **options: started.append((grid, options))
+
+    monkeypatch.setattr(tune, "fastest", fastest)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a card")
+    choices = ({"num_warps": 4}, {"num_warps": 2})
+    grid = lambda options: (options["K"], options["num_warps"])  # noqa: E731
+    support.launch(Kernel(), grid, torch.zeros(1), 3, device=torch.device("cpu"), choices=choices, K=7)
+    assert asked == ["a card: sightline.ops.local_relation.kernels.forward, torch.float32, K=7"]
+    assert started == [((7, 2), {"K": 7, "num_warps": 2, "enable_fp_fusion": True})]
+
+
 class TestTune:
     """The choice of configurations, with a clock of our own."""
 

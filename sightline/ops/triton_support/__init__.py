@@ -53,6 +53,10 @@ def _misplaced(device: torch.device) -> str | None:
         return None if device.type == "cpu" else f"Triton's interpreter takes tensors on the CPU; got {device}"
     if device.type != "cuda":
         return unavailable() or f"it takes tensors on a CUDA device; got {device}"
+    if (
+        torch.compiler.is_compiling()
+    ):  # the properties of a card are nothing to trace; an older one shows when the kernel is built
+        return None
     found = torch.cuda.get_device_properties(device)
     capability = (found.major, found.minor)
     if capability < OLDEST:
