@@ -20,6 +20,11 @@ struct Arguments {
   int64_t tables, part;
   int64_t B, N, D, E, H, W, K, stride, dilation, exclude;
 
+  // Heads treated together: their channels of a pixel fill some cache lines, whatever the layout.
+  int64_t together() const {
+    const int64_t depth = D > E ? D : E, heads = depth > 0 ? 64 / depth : N;
+    return heads < 1 ? 1 : heads < N ? heads : N;
+  }
   bool wants_tables() const { return grad_rows || grad_cols; }  // a table of no channels has address 0
   const float* table(int64_t address, int64_t channels, int64_t n) const {
     return reinterpret_cast<const float*>(address) + (tables == 1 ? 0 : n) * channels * K;
@@ -30,27 +35,27 @@ struct Arguments {
   }
 };
 
-// Scratch of an item: planes of a band of keys and values, and what a vector of queries needs.
+// Scratch of an item: planes of a band of keys and values of some heads, and what a vector of queries needs.
 struct Planes {
   float *k, *v, *weights, *halves, *bias, *taps, *entries;
 
-  static int64_t floats(const Arguments& a, const Band& band) {
+  static int64_t floats(const Arguments& a, const Band& band, int64_t heads = 1) {
     const Window& window = band.window;
-    return Scratch::room((a.D + a.E) * band.plane) + Scratch::room(a.K * a.K * window.group * LANES) +
+    return Scratch::room(heads * (a.D + a.E) * band.plane) + Scratch::room(a.K * a.K * window.group * LANES) +
            Scratch::room(2 * a.K * window.group * LANES) + Scratch::room(Bias::floats(band)) + Scratch::room(Taps::floats(window)) +
            Scratch::room(Entries::floats(window));
   }
-  Planes(const Arguments& a, const Band& band, Scratch& scratch) {
+  Planes(const Arguments& a, const Band& band, Scratch& scratch, int64_t heads = 1) {
     const Window& window = band.window;
-    k = scratch.take((a.D + a.E) * band.plane), v = nullptr;
+    k = scratch.take(heads * (a.D + a.E) * band.plane), v = nullptr;
     weights = scratch.take(a.K * a.K * window.group * LANES), halves = scratch.take(2 * a.K * window.group * LANES);
     bias = scratch.take(Bias::floats(band)), taps = scratch.take(Taps::floats(window));
     entries = scratch.take(Entries::floats(window));
   }
-  void fill(const Arguments& a, const Band& band, int64_t b, int64_t n) {
-    v = k + a.D * band.plane;
-    band.fill(a.key, b, n * a.D, a.D, k);
-    band.fill(a.value, b, n * a.E, a.E, v);
+  void fill(const Arguments& a, const Band& band, int64_t b, int64_t n, int64_t heads = 1) {
+    v = k + heads * a.D * band.plane;
+    band.fill(a.key, b, n * a.D, heads * a.D, k);
+    band.fill(a.value, b, n * a.E, heads * a.E, v);
   }
 };
 
@@ -69,6 +74,12 @@ struct Head {
         entries(entries_of_queries(band.window, taps, planes.entries)), k(planes.k + band.origin), v(planes.v + band.origin),
         rows(a.table(a.rows, a.part, n)), cols(a.table(a.cols, a.D - a.part, n)), plane(band.plane), q_plane(query_plane),
         q_row(query_row) {}
+
+  // On to the next head of those whose planes are filled.
+  void next() {
+    k += a.D * plane, v += a.E * plane;
+    if (a.tables > 1) rows += a.part * a.K, cols += (a.D - a.part) * a.K;
+  }
 
   // sums[i] += q[d] . table[d, i] for all K offsets i of one axis
   void add_relative(const float* q, const float* table, int64_t channels, Vec* sums) const {
@@ -131,26 +142,35 @@ struct Head {
 };
 
 template <int G>
-void forward_item(const Arguments& a, const Window& window, int64_t bands, int64_t item) {
-  const int64_t b = item / (a.N * bands), n = item / bands % a.N, part = item % bands;
-  const int64_t first = window.groups * part / bands * G, end = window.groups * (part + 1) / bands * G;
-  const Band band(window, first, end < window.h ? end : window.h);
-  const int64_t q_row = band.padded_queries(), q_plane = Scratch::room(G * q_row);
-  Scratch scratch(Planes::floats(a, band) + Scratch::room((a.D + a.E) * q_plane));
-  Planes planes(a, band, scratch);
-  float *q = scratch.take((a.D + a.E) * q_plane), *y = q + a.D * q_plane;
-  planes.fill(a, band, b, n);
-  band.fill_queries(a.query, b, n * a.D, a.D, q, q_plane);
-  const Head<G> head(a, band, planes, n, q_plane, q_row);
-  Vec scale[G];
-  for (int64_t p = 0; p < q_row; p += LANES) {
-    Vec *halves = reinterpret_cast<Vec*>(planes.halves), *weights = reinterpret_cast<Vec*>(planes.weights);
+void forward_head(const Head<G>& head, const Planes& planes, const float* q, float* y) {
+  const Arguments& a = head.a;
+  Vec scale[G], *halves = reinterpret_cast<Vec*>(planes.halves), *weights = reinterpret_cast<Vec*>(planes.weights);
+  for (int64_t p = 0; p < head.q_row; p += LANES) {
     head.halve(q + p, p, halves);
     head.dot(q + p, a.D, head.k + p, halves, weights);
     for (int64_t g = 0; g < G; ++g) scale[g] = soften(planes.weights + g * a.K * a.K * LANES, a.K * a.K);
-    sum_entries<G>(head.entries, planes.weights, head.v + p, band.plane, a.E, scale, y + p, q_plane, q_row);
+    sum_entries<G>(head.entries, planes.weights, head.v + p, head.plane, a.E, scale, y + p, head.q_plane, head.q_row);
   }
-  band.drain(y, q_plane, a.output, b, n * a.E, a.E);
+}
+
+template <int G>
+void forward_item(const Arguments& a, const Window& window, int64_t bands, int64_t item) {
+  const int64_t parts = (a.N + a.together() - 1) / a.together(), b = item / (parts * bands), part = item % bands;
+  const int64_t n = item / bands % parts * a.together(), heads = a.N - n < a.together() ? a.N - n : a.together();
+  const int64_t first = window.groups * part / bands * G, end = window.groups * (part + 1) / bands * G;
+  const Band band(window, first, end < window.h ? end : window.h);
+  const int64_t q_row = band.padded_queries(), q_plane = Scratch::room(G * q_row);
+  Scratch scratch(Planes::floats(a, band, heads) + Scratch::room(heads * (a.D + a.E) * q_plane));
+  Planes planes(a, band, scratch, heads);
+  float *q = scratch.take(heads * (a.D + a.E) * q_plane), *y = q + heads * a.D * q_plane;
+  planes.fill(a, band, b, n, heads);
+  band.fill_queries(a.query, b, n * a.D, heads * a.D, q, q_plane);
+  Head<G> head(a, band, planes, n, q_plane, q_row);
+  for (int64_t h = 0; h < heads; ++h) {
+    forward_head<G>(head, planes, q + h * a.D * q_plane, y + h * a.E * q_plane);
+    head.next();
+  }
+  band.drain(y, q_plane, a.output, b, n * a.E, heads * a.E);
 }
 
 // The sheet holds, for every row of a group one plane each: K * K of P, K * K of L, D of q, E of dy.
@@ -300,8 +320,9 @@ void add_tables(const Arguments& a, int64_t bands, const float* partial) {
 
 extern "C" SIGHTLINE_EXPORT void SIGHTLINE_NAME(local_attention)(const Arguments* a, int64_t threads) {
   const Window window = a->window();
-  const int64_t bands = band_count(a->B * a->N, window, window.pitch * 2 * (a->D + a->E), 4 * window.group);
-  for_each(a->B * a->N * bands, threads, [&](int64_t item) {
+  const int64_t heads = a->together(), maps = a->B * ((a->N + heads - 1) / heads);
+  const int64_t bands = band_count(maps, window, window.pitch * heads * (a->D + a->E), 4 * window.group);
+  for_each(maps * bands, threads, [&](int64_t item) {
     window.group == 2 ? forward_item<2>(*a, window, bands, item) : forward_item<1>(*a, window, bands, item);
   });
 }

@@ -116,6 +116,12 @@ SIGHTLINE_INLINE void put_four(const View& view, int64_t element, Four x) {
     for (int i = 0; i < 4; ++i) put(view, element + i, x[i]);
 }
 
+// Some channels of every pixel are a pattern that processors do not foresee; rows follow one another, so it goes on in the next.
+constexpr int64_t AHEAD = 12;  // pixels
+SIGHTLINE_INLINE void prefetch(const View& view, int64_t element) {
+  __builtin_prefetch(reinterpret_cast<const char*>(view.address) + element * (view.bfloat16 ? 2 : 4));
+}
+
 inline void read_rows(const View& view, int64_t b, int64_t c, int64_t channels, int64_t row, int64_t col, int64_t step, int64_t n,
                       float* __restrict out, int64_t plane) {
   const int64_t first = view.at(b, c, row, col), gap = step * view.stride[3];
@@ -123,6 +129,8 @@ inline void read_rows(const View& view, int64_t b, int64_t c, int64_t channels, 
   if (view.channels_last())
     for (int64_t i = 0; i + 4 <= n; i += 4)
       for (d = 0; d + 4 <= channels; d += 4) {
+        if (d % 16 == 0)
+          for (int j = 0; j < 4; ++j) prefetch(view, first + (i + j + AHEAD) * gap + d);
         Four x[4];
         for (int j = 0; j < 4; ++j) x[j] = get_four(view, first + (i + j) * gap + d);
         turn(x);

@@ -60,13 +60,15 @@ inline void combine(const float* a, int64_t a_step, const float* b, int64_t b_st
   for (; j < count; ++j) combine_some<1>(a, a_step, b + j * b_column * LANES, b_step, b_column, depth, scale, out + j * LANES);
 }
 
-// LANES neighbouring blocks and the numbers of one head on them.
+// LANES neighbouring blocks and the numbers of one head on them. CHANNELS: C where it is known when this is compiled, or 0.
+template <int CHANNELS>
 struct Group {
   const Arguments& a;
   int64_t *images, *top, *left;      // of a lane: its image (-1: none), first row and column
   float *x, *bias, *map, *v, *weights, *key, *by_row, *by_col;  // (C, T), (T), (T, N * E), (T, E), (T), (C), (K), (K)
   bool ragged;
 
+  int64_t C() const { return CHANNELS ? CHANNELS : a.C; }
   static int64_t floats(const Arguments& a) {
     const int64_t T = a.places();
     return Scratch::room(6 * LANES) + LANES * (a.C * T + T + T * a.N * a.E + T * a.E + T + a.C + 2 * a.K) + 8 * 32;
@@ -92,9 +94,10 @@ struct Group {
       top[lane] = block % per_image / cols * a.K, left[lane] = block % cols * a.K;
       for (int64_t t = 0; t < a.places(); ++t) {
         const bool in = inside(lane, t);
+        const int64_t first = in ? element(a.pixels, lane, 0, t) : 0;
         bias[t * LANES + lane] = in || images[lane] < 0 || !a.exclude ? 0.0f : -__builtin_inff();
         ragged = ragged || !in;
-        for (int64_t c = 0; c < a.C; ++c) x[(c * a.places() + t) * LANES + lane] = in ? get(a.pixels, element(a.pixels, lane, c, t)) : 0.0f;
+        for (int64_t c = 0; c < C(); ++c) x[(c * a.places() + t) * LANES + lane] = in ? get(a.pixels, first + c * a.pixels.stride[1]) : 0.0f;
       }
     }
   }
@@ -108,7 +111,16 @@ struct Group {
     for (int64_t t = 0; t < a.places(); ++t)
       for (int64_t lane = 0; lane < LANES; lane += 4) f(t, lane, map + t * a.N * a.E * LANES + lane);
   }
+  // Elements of the output at place t of four lanes, channel 0; -1 where there is none.
+  struct Corner {
+    int64_t element[4];
+    Corner(const Group& group, int64_t t, int64_t lane) {
+      for (int j = 0; j < 4; ++j)
+        element[j] = group.ragged && !group.inside(lane + j, t) ? -1 : group.element(group.a.output, lane + j, 0, t);
+    }
+  };
   void scatter(int64_t t, int64_t lane, const float* from) const {
+    const Corner corner(*this, t, lane);
     const int64_t channels = a.N * a.E;
     int64_t c = 0;
     for (; a.output.stride[1] == 1 && c + 4 <= channels; c += 4) {
@@ -116,52 +128,50 @@ struct Group {
       for (int j = 0; j < 4; ++j) four[j] = *reinterpret_cast<const AnyFour*>(from + (c + j) * LANES);
       turn(four);
       for (int j = 0; j < 4; ++j)
-        if (!ragged || inside(lane + j, t)) put_four(a.output, element(a.output, lane + j, c, t), four[j]);
+        if (corner.element[j] >= 0) put_four(a.output, corner.element[j] + c, four[j]);
     }
     for (; c < channels; ++c)
       for (int j = 0; j < 4; ++j)
-        if (inside(lane + j, t)) put(a.output, element(a.output, lane + j, c, t), from[c * LANES + j]);
+        if (corner.element[j] >= 0) put(a.output, corner.element[j] + c * a.output.stride[1], from[c * LANES + j]);
   }
   void collect(int64_t t, int64_t lane, float* to) const {
+    const Corner corner(*this, t, lane);
     const int64_t channels = a.N * a.E;
     int64_t c = 0;
     for (; a.output.stride[1] == 1 && c + 4 <= channels; c += 4) {
       Four four[4];
-      for (int j = 0; j < 4; ++j)
-        four[j] = !ragged || inside(lane + j, t) ? get_four(a.output, element(a.output, lane + j, c, t)) : Four{};
+      for (int j = 0; j < 4; ++j) four[j] = corner.element[j] >= 0 ? get_four(a.output, corner.element[j] + c) : Four{};
       turn(four);
       for (int j = 0; j < 4; ++j) *reinterpret_cast<AnyFour*>(to + (c + j) * LANES) = four[j];
     }
     for (; c < channels; ++c)
       for (int j = 0; j < 4; ++j)
-        to[c * LANES + j] = inside(lane + j, t) ? get(a.output, element(a.output, lane + j, c, t)) : 0.0f;
+        to[c * LANES + j] = corner.element[j] >= 0 ? get(a.output, corner.element[j] + c * a.output.stride[1]) : 0.0f;
   }
 
   const float* table(int64_t address, int64_t size, int64_t n) const { return reinterpret_cast<const float*>(address) + n * size; }
-  const float* value_table(int64_t t, int64_t n) const { return table(a.values, a.E * a.C, t * a.N + n); }
+  const float* value_table(int64_t t, int64_t n) const { return table(a.values, a.E * C(), t * a.N + n); }
   // Where a table of offsets holds offset t - i.
-  int64_t offset(int64_t n, int64_t t, int64_t i) const { return (n * a.offsets() + t - i + a.K - 1) * a.C; }
+  int64_t offset(int64_t n, int64_t t, int64_t i) const { return (n * a.offsets() + t - i + a.K - 1) * C(); }
   Vec pixel(int64_t c, int64_t t) const { return at(x, c * a.places() + t); }
   Vec dot_pixel(const float* row, int64_t i) const {
     Vec sum = zero();
-    for (int64_t c = 0; c < a.C; ++c) sum += pixel(c, i) * row[c];
+    for (int64_t c = 0; c < C(); ++c) sum += pixel(c, i) * row[c];
     return sum;
   }
 
   // Values (T, E) of head n.
   void value(int64_t n) {
     for (int64_t t = 0; t < a.places(); ++t)
-      for (int64_t e = 0; e < a.E; ++e) set(v, t * a.E + e, dot_pixel(value_table(t, n) + e * a.C, t));
+      for (int64_t e = 0; e < a.E; ++e) set(v, t * a.E + e, dot_pixel(value_table(t, n) + e * C(), t));
   }
 
   // Exponentials of the logits of query i, in `weights`; the inverse of their sum. `key` is what a key's pixel is multiplied with.
-  template <int CHANNELS>
   Vec weigh(int64_t n, int64_t i) {
-    const int64_t C = CHANNELS ? CHANNELS : a.C, T = a.places();
-    const float* bilinear = table(a.bilinear, C * C, n);
-    for (int64_t c = 0; c < C; ++c) {
+    const float* bilinear = table(a.bilinear, C() * C(), n);
+    for (int64_t c = 0; c < C(); ++c) {
       Vec sum = zero();
-      for (int64_t d = 0; d < C; ++d) sum += pixel(d, i) * bilinear[d * C + c];
+      for (int64_t d = 0; d < C(); ++d) sum += pixel(d, i) * bilinear[d * C() + c];
       set(key, c, sum);
     }
     for (int64_t j = 0; j < a.K; ++j) {
@@ -172,17 +182,17 @@ struct Group {
       for (int64_t j = 0; j < a.K; ++j, ++t) {
         Vec sum = at(by_row, r) + at(by_col, j);
         if (ragged) sum += at(bias, t);
-        for (int64_t c = 0; c < C; ++c) sum += at(key, c) * pixel(c, t);
+        for (int64_t c = 0; c < C(); ++c) sum += at(key, c) * pixel(c, t);
         set(weights, t, sum);
       }
-    return soften(weights, T);
+    return soften(weights, a.places());
   }
-  Vec weigh(int64_t n, int64_t i) { return a.C == 3 ? weigh<3>(n, i) : weigh<0>(n, i); }
 };
 
+template <int CHANNELS>
 void forward_item(const Arguments& a, int64_t item) {
-  Scratch scratch(Group::floats(a));
-  Group group(a, scratch);
+  Scratch scratch(Group<CHANNELS>::floats(a));
+  Group<CHANNELS> group(a, scratch);
   const int64_t end = (item + 1) * GROUPS_TOGETHER < a.groups() ? (item + 1) * GROUPS_TOGETHER : a.groups();
   for (int64_t g = item * GROUPS_TOGETHER; g < end; ++g) {
     group.gather(g);
@@ -197,9 +207,10 @@ void forward_item(const Arguments& a, int64_t item) {
   }
 }
 
+template <int CHANNELS>
 struct Backward {
   const Arguments& a;
-  Group& group;
+  Group<CHANNELS>& group;
   float *P, *L, *dv, *dx, *sums;  // (T, T), (T), (T, E), (C, T), the four tables: vectors
   bool wanted;                    // the pixels' gradient
 
@@ -231,7 +242,7 @@ struct Backward {
 
   // What the logits of query i owe to the tables and the pixels.
   void logits(int64_t n, int64_t i) {
-    const int64_t K = a.K, T = a.places(), C = a.C;
+    const int64_t K = a.K, T = a.places(), C = group.C();
     const float* bilinear = group.table(a.bilinear, C * C, n);
     float* of_bilinear = sums + n * C * C * LANES;
     for (int64_t c = 0; c < C; ++c) {
@@ -253,7 +264,7 @@ struct Backward {
       for (int64_t t = 0; t < T; ++t) add(dx, c * T + t, at(L, t) * at(group.key, c));
   }
   void offset(int64_t i, Vec owed, int64_t table, float* table_sums, int64_t first) {
-    for (int64_t c = 0; c < a.C; ++c) {
+    for (int64_t c = 0; c < group.C(); ++c) {
       add(table_sums, first + c, owed * group.pixel(c, i));
       if (wanted) add(dx, c * a.places() + i, owed * group.table(table, 1, first)[c]);
     }
@@ -263,31 +274,32 @@ struct Backward {
   void values(int64_t n) {
     const int64_t T = a.places();
     for (int64_t t = 0; t < T; ++t) {
-      float* table_sums = sums_values() + (t * a.N + n) * a.E * a.C * LANES;
+      float* table_sums = sums_values() + (t * a.N + n) * a.E * group.C() * LANES;
       for (int64_t e = 0; e < a.E; ++e)
-        for (int64_t c = 0; c < a.C; ++c) add(table_sums, e * a.C + c, at(dv, t * a.E + e) * group.pixel(c, t));
-      for (int64_t c = 0; c < a.C && wanted; ++c) {
+        for (int64_t c = 0; c < group.C(); ++c) add(table_sums, e * group.C() + c, at(dv, t * a.E + e) * group.pixel(c, t));
+      for (int64_t c = 0; c < group.C() && wanted; ++c) {
         Vec sum = at(dx, c * T + t);
-        for (int64_t e = 0; e < a.E; ++e) sum += at(dv, t * a.E + e) * group.value_table(t, n)[e * a.C + c];
+        for (int64_t e = 0; e < a.E; ++e) sum += at(dv, t * a.E + e) * group.value_table(t, n)[e * group.C() + c];
         set(dx, c * T + t, sum);
       }
     }
   }
 
   void scatter_pixels() const {
-    for (int64_t c = 0; c < a.C; ++c)
+    for (int64_t c = 0; c < group.C(); ++c)
       for (int64_t t = 0; t < a.places(); ++t)
         for (int64_t lane = 0; lane < LANES; ++lane)
           if (group.inside(lane, t)) put(a.grad_pixels, group.element(a.grad_pixels, lane, c, t), dx[(c * a.places() + t) * LANES + lane]);
   }
 };
 
+template <int CHANNELS>
 void backward_item(const Arguments& a, int64_t item, float* partial) {
   const int64_t T = a.places(), tables = a.of_tables() * LANES;
-  Scratch scratch(Group::floats(a) + Scratch::room(T * T * LANES) + Scratch::room(T * LANES) + Scratch::room(T * a.E * LANES) +
+  Scratch scratch(Group<CHANNELS>::floats(a) + Scratch::room(T * T * LANES) + Scratch::room(T * LANES) + Scratch::room(T * a.E * LANES) +
                   Scratch::room(a.C * T * LANES) + Scratch::room(tables));
-  Group group(a, scratch);
-  Backward backward{a, group, scratch.take(T * T * LANES), scratch.take(T * LANES), scratch.take(T * a.E * LANES),
+  Group<CHANNELS> group(a, scratch);
+  Backward<CHANNELS> backward{a, group, scratch.take(T * T * LANES), scratch.take(T * LANES), scratch.take(T * a.E * LANES),
                     scratch.take(a.C * T * LANES), scratch.take(tables), !a.grad_pixels.missing()};
   std::memset(backward.sums, 0, size_t(tables) * 4);
   const int64_t end = (item + 1) * GROUPS_TOGETHER < a.groups() ? (item + 1) * GROUPS_TOGETHER : a.groups();
@@ -306,14 +318,14 @@ int64_t item_count(const Arguments& a) { return (a.groups() + GROUPS_TOGETHER - 
 }  // namespace
 
 extern "C" SIGHTLINE_EXPORT void SIGHTLINE_NAME(pixel_attention)(const Arguments* a, int64_t threads) {
-  for_each(item_count(*a), threads, [&](int64_t item) { forward_item(*a, item); });
+  for_each(item_count(*a), threads, [&](int64_t item) { a->C == 3 ? forward_item<3>(*a, item) : forward_item<0>(*a, item); });
 }
 
 extern "C" SIGHTLINE_EXPORT void SIGHTLINE_NAME(pixel_attention_backward)(const Arguments* a, int64_t threads) {
   const int64_t items = item_count(*a), tables = a->of_tables();
   float* partial = static_cast<float*>(std::malloc(size_t(items * tables + 1) * 4));
   if (!partial) std::abort();
-  for_each(items, threads, [&](int64_t item) { backward_item(*a, item, partial); });
+  for_each(items, threads, [&](int64_t item) { a->C == 3 ? backward_item<3>(*a, item, partial) : backward_item<0>(*a, item, partial); });
   float* out = reinterpret_cast<float*>(a->grad_tables);
   for (int64_t i = 0; i < tables; ++i) {
     double sum = 0;  // in the order of the items
