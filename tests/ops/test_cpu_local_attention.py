@@ -78,6 +78,19 @@ def test_layouts():
     kernels.check_layouts(cpu(**options), tensors)
 
 
+@pytest.mark.parametrize("level", kernels.LEVELS)
+def test_groups_of_heads_in_both_layouts(level):
+    """Heads are treated as many together as fill 64 channels, the last group smaller; channels come in fours and left over."""
+    with native.use_level(level):
+        for window, depth in (((5, 1, 1), (5, 24, 24, 10)), ((3, 2, 1), (3, 5, 30, 2)), ((3, 1, 1), (4, 7, 9, None))):
+            tensors, options = operands((11, 14), window, depth)
+            kernels.check_against_float64(local_attention, tensors, options)
+            last = [one.contiguous(memory_format=torch.channels_last) for one in tensors[:3]]
+            both = (kernels.results(cpu(**options), [*maps, *tensors[3:]]) for maps in (tensors[:3], last))
+            for one, other in zip(*both, strict=True):
+                assert torch.equal(one, other)
+
+
 def test_subsets_of_gradients():
     tensors, options = operands((5, 6), (3, 1, 1), DEPTHS[1])
     kernels.check_subsets(cpu(**options), tensors)
@@ -87,6 +100,15 @@ def test_graphs_and_second_derivative():
     tensors, options = operands((5, 6), (3, 1, 1), DEPTHS[1], batch=3)
     kernels.check_graphs(local_attention, tensors, options, "local_attention")
     kernels.check_second_derivative(local_attention, tensors, options)
+
+
+def test_some_channels_of_a_wider_map_stay_channels_last():
+    """What one projection for query, key and value gives; the answer has the layout of the map."""
+    wide = torch.randn(2, 24, 5, 6).contiguous(memory_format=torch.channels_last)
+    y = local_attention(*wide.split(8, dim=1), kernel_size=3, heads=2, backend="cpu")
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    apart = (one.contiguous() for one in wide.split(8, dim=1))
+    assert torch.equal(y, local_attention(*apart, kernel_size=3, heads=2, backend="cpu"))
 
 
 def test_autocast_keeps_float32_tables():

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sightline.ops import window
+from sightline.ops.layout import to_channels_last
+from sightline.ops.native.operator import channels_last
 from sightline.ops.precision import widen, without_autocast
 
 
@@ -39,7 +41,8 @@ def run(query, key, value, relative_rows, relative_cols, *, kernel_size, heads, 
         seen = row_in[:, None, :, None] & col_in[None, :, None, :]  # h, w, H, W
         attention = logits.masked_fill(~seen, float("-inf")).flatten(4).softmax(dim=-1).flatten(2, 3)
         y = v.flatten(3) @ attention.transpose(2, 3)  # B, N, E, h*w
-        return y.unflatten(3, query.shape[2:]).flatten(1, 2).to(query.dtype)
+        y = y.unflatten(3, query.shape[2:]).flatten(1, 2).to(query.dtype)
+        return to_channels_last(y) if channels_last(query) else y
 
 
 def _spread(q: Tensor, table: Tensor, tap: Tensor, axes: str) -> Tensor:
