@@ -86,3 +86,17 @@ def break_the_second(rank: int, job: Job) -> None:
         return model
 
     tiny._build = watched
+
+
+def without_norm(rank: int, job: Job) -> None:
+    """No trouble: a net without batch statistics, which every process takes of its own images."""
+    from tests.train import tiny
+
+    build = tiny._build
+
+    def bare(heads: int, options: dict):
+        model = build(heads, options)
+        model.norm = torch.nn.Identity()
+        return model
+
+    tiny._build = bare
