@@ -75,6 +75,7 @@ class Recipe:
     channels_last: bool = False  # memory layout of weights and images; faster for convolutions
     grad_checkpointing: bool = False  # compute activations again in the backward pass instead of keeping them
     compile: bool = False  # torch.compile
+    sharded: bool = False  # FSDP2: weights, gradients and moments lie in pieces on the processes
 
     distillation: Literal["none", "soft", "hard"] = "none"
     distillation_alpha: float = 0.5  # weight of the teacher's term

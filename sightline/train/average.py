@@ -14,6 +14,11 @@ import torch
 from torch import nn
 
 
+def warmed_up(decay: float, updates: int) -> float:
+    """d at the t-th update."""
+    return min(decay, (1 + updates) / (10 + updates))
+
+
 class WeightAverage:
     """The average of one model's parameters and buffers.
 
@@ -37,7 +42,7 @@ class WeightAverage:
     @torch.no_grad()
     def update(self) -> None:
         """Follow the model by one step."""
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        decay = warmed_up(self.decay, self.updates)
         torch._foreach_lerp_(self._averages, self._values, 1 - decay)
         for copied, tensor in self._copies:
             copied.copy_(tensor)

@@ -1,10 +1,13 @@
 """The beginning of a run, new or resumed: model, teacher, starting weights, and what the folder records of them."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from accelerate import Accelerator
 from torch import nn
+
+if TYPE_CHECKING:
+    from sightline.train.sharded import ShardedSession
 
 from sightline.data import Splits, derive_seed
 from sightline.evaluate import ModelMeta
@@ -46,22 +49,46 @@ def begin(run: RunFolder, recipe: Recipe, meta: ModelMeta, here: dict[str, Any],
     """
     teacher = _teacher(recipe, meta)
     model = _build(recipe, meta)
-    state = latest_checkpoint(run) if run.exists() else None
-    if state is not None:
-        session = Session(model, recipe, accelerator, teacher)
-        session.restore(state)
+    session = _restored(run, recipe, model, accelerator, teacher) if run.exists() else None
+    if session is not None:
         if accelerator.is_main_process:
             run.write_log([line for line in run.log() if line["epoch"] < session.epoch])
         return session
     if "finetune" in here:
         here["finetune"] = load_pretrained(model, here["finetune"]["source"], recipe.fresh_head).as_dict()
-    session = Session(model, recipe, accelerator, teacher)
+    session = (_sharded() if recipe.sharded else Session)(model, recipe, accelerator, teacher)
     accelerator.wait_for_everyone()  # so that no process takes the new recipe.json for an older run's
     if accelerator.is_main_process:
         run.write(ENVIRONMENT, environment(str(accelerator.device)))
         run.write_log([])
         run.write(RECIPE, here)
     return session
+
+
+def _restored(
+    run: RunFolder, recipe: Recipe, model: nn.Module, accelerator: Accelerator, teacher: Teacher | None
+) -> Session | None:
+    """The session of the last checkpoint; None when there is none."""
+    if recipe.sharded:
+        kind = _sharded()
+        if not kind.saved(run):
+            return None
+        session = kind(model, recipe, accelerator, teacher)
+        session.load(run)
+        return session
+    state = latest_checkpoint(run)
+    if state is None:
+        return None
+    session = Session(model, recipe, accelerator, teacher)
+    session.restore(state)
+    return session
+
+
+def _sharded() -> "type[ShardedSession]":
+    """Imported here: torch's distributed checkpoints take a second to import, and few runs need them."""
+    from sightline.train.sharded import ShardedSession
+
+    return ShardedSession
 
 
 def _build(recipe: Recipe, meta: ModelMeta) -> nn.Module:

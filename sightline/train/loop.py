@@ -16,9 +16,8 @@ from accelerate import Accelerator
 from sightline.data import Batch, Splits
 from sightline.evaluate import Result, evaluate
 from sightline.recipes import Recipe
-from sightline.runs import CHECKPOINT, METRICS, RunFolder
+from sightline.runs import METRICS, RunFolder
 from sightline.train.begin import begin, describe, recorded
-from sightline.train.checkpoint import save_checkpoint
 from sightline.train.feed import Feed
 from sightline.train.finish import finish
 from sightline.train.interrupt import StopRequest, TrainingInterrupted
@@ -216,9 +215,7 @@ class Loop:
             )
 
     def _save(self) -> None:
-        state = self.session.state()  # all processes have a part in it
-        if self.session.accelerator.is_main_process:
-            save_checkpoint(self.run.file(CHECKPOINT), state)
+        self.session.save(self.run)
 
 
 def _accelerator() -> Accelerator:

@@ -18,7 +18,9 @@ from torch import Tensor, nn
 
 from sightline.data import derive_seed
 from sightline.recipes import Recipe
+from sightline.runs import CHECKPOINT, RunFolder
 from sightline.train.average import WeightAverage
+from sightline.train.checkpoint import save_checkpoint
 from sightline.train.nonfinite import NonFiniteLossError, first_nonfinite, first_nonfinite_gradient
 from sightline.train.objectives import Objective
 from sightline.train.optimize import build_optimizer, set_learning_rate
@@ -66,10 +68,9 @@ class Session:
         self.model, self.recipe, self.accelerator = model.to(accelerator.device), recipe, accelerator
         if recipe.channels_last:
             self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = WeightAverage(self.model, recipe.ema) if recipe.ema is not None else None
         if recipe.grad_checkpointing:
             _recompute_activations(self.model)
-        self.prepared = accelerator.prepare(self.model)
+        self._wrap()
         self._forward = torch.compile(self.prepared) if recipe.compile else self.prepared
         self.optimizer = build_optimizer(self.model, recipe)
         self.parameters = list(self.model.parameters())
@@ -79,6 +80,11 @@ class Session:
         self.epoch = self.step = 0
         self.sums = Sums()
         self._culprit = ""  # what was not finite in this process's part of the step
+
+    def _wrap(self) -> None:
+        """What runs forward, and the average; in this order, since wrapping gives the model other buffers to follow."""
+        self.prepared = self.accelerator.prepare(self.model)
+        self.average = WeightAverage(self.model, self.recipe.ema) if self.recipe.ema is not None else None
 
     @property
     def weights(self) -> nn.Module:
@@ -125,7 +131,7 @@ class Session:
             teaching = self.teacher(images) if self.teacher is not None else None
             loss = self.objective(self._forward(images), targets, teaching)
             if not loss.isfinite():
-                self._note(f"the loss is not finite: {first_nonfinite(self.model, images)}")
+                self._note(f"the loss is not finite: {self._where(images)}")
         return loss
 
     def _update(self) -> None:
@@ -140,6 +146,10 @@ class Session:
         self.optimizer.zero_grad(set_to_none=True)
         if self.average is not None:
             self.average.update()
+
+    def _where(self, images: Tensor) -> str:
+        """The first layer that is not finite."""
+        return first_nonfinite(self.model, images)
 
     def _note(self, culprit: str) -> None:
         """A loss is not finite. Alone, stop; else go on to the gradients, which carry it to all processes, so that all stop."""
@@ -160,6 +170,12 @@ class Session:
         if self.recipe.precision == "no":
             return nullcontext()
         return torch.autocast(self.accelerator.device.type, DTYPES[self.recipe.precision])
+
+    def save(self, run: RunFolder) -> None:
+        """Write a checkpoint; all processes take part. Raises RunFolderError when the disk refuses."""
+        state = self.state()
+        if self.accelerator.is_main_process:
+            save_checkpoint(run.file(CHECKPOINT), state)
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds."""

@@ -100,3 +100,10 @@ def without_norm(rank: int, job: Job) -> None:
         return model
 
     tiny._build = bare
+
+
+def small_units(rank: int, job: Job) -> None:
+    """No trouble: nets of a few hundred parameters are cut up too."""
+    from sightline.train import sharded
+
+    sharded.SMALLEST_UNIT = 1

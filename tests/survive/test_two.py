@@ -38,3 +38,12 @@ def test_two_processes_give_the_losses_of_one(tmp_path, changes):
     cut = [RunFolder(job.folder).read("recipe")["batch"] for job in (one, two)]
     assert cut[0]["global"] == cut[1]["global"] == 8
     assert (logs[0][0]["processes"], logs[1][0]["processes"]) == (1, 2)
+
+
+def test_averages_follow_batch_statistics_on_two_processes(tmp_path):
+    job = Job(tmp_path / "run", recipe=PLAIN)
+    team = Team(job, 2)
+    assert team.wait() == [0, 0], team.words()
+    averaged = load_file(job.folder / "model.safetensors")
+    assert averaged["norm.num_batches_tracked"] == 12
+    assert averaged["norm.running_mean"].abs().max() > 0
