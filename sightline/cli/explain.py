@@ -56,7 +56,9 @@ def explain(
     from sightline.cli.explain_files import draw, write_arrays
     from sightline.cli.explain_nets import load_nets
     from sightline.cli.explain_panels import Wish, looks
+    from sightline.explain.draw import check_format
 
+    check_format(out)
     methods = _methods(method)
     wish = Wish(methods, _at(at), target, layers, head, _size(size), faithful, _settings(setting or []))
     nets = load_nets(model or [], run or [], weights, untrained)

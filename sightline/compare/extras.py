@@ -10,11 +10,13 @@ from torch import Tensor, nn
 
 from sightline.cost import count, peak_memory, throughput
 from sightline.data import ImageSet, Splits, normalise
-from sightline.explain import LayerMaps, layer_maps, taps
+from sightline.explain import LayerMaps, explain, faithfulness, layer_maps, methods_for, taps
 from sightline.report import save_pictures, wanted_pictures
 from sightline.runs import RunFolder, atomic_write
 
 PICTURES = 6
+SCORED, STEPS = 64, 8  # test pictures, and steps of their curves
+SCORED_METHODS = ("attention", "rollout", "gradient_rollout", "grad_cam", "gradient_input")
 
 
 def write_cost(run: RunFolder, model: nn.Module, image_size: tuple[int, int], batch_size: int) -> None:
@@ -58,11 +60,27 @@ def write_maps(run: RunFolder, model: nn.Module, splits: Splits) -> None:
         }
         for index, guess in zip(indices, predicted, strict=True)
     ]
-    about = {"pictures": pictures, "image_size": list(splits.image_size), "layers": [_about(one) for one in layers]}
+    about = {
+        "pictures": pictures,
+        "image_size": list(splits.image_size),
+        "layers": [_about(one) for one in layers],
+        "faithfulness": scores(model, splits),
+    }
     folder = run.path / "maps"
     folder.mkdir(parents=True, exist_ok=True)
     _save_arrays(folder / "maps.npz", arrays)
     atomic_write(folder / "maps.json", json.dumps({"schema": 1} | about, indent=1))
+
+
+def scores(model: nn.Module, splits: Splits) -> dict[str, object]:
+    """Deletion and insertion of the quick methods that apply to a net, on its first SCORED test pictures."""
+    if len(splits.test) < 2:  # one picture has no interval
+        return {}
+    chosen = torch.arange(min(SCORED, len(splits.test)))
+    images = normalise(splits.test.batch(chosen), splits.mean, splits.std)
+    methods = [one.name for one in methods_for(model) if one.name in SCORED_METHODS]
+    played = {name: faithfulness(model, images, explain(model, images, name), steps=STEPS) for name in methods}
+    return {"n": len(chosen), "steps": STEPS, "methods": {name: one.summary() for name, one in played.items()}}
 
 
 def write_examples(folder: Path, test: ImageSet) -> None:

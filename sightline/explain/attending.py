@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from sightline.layers import AttentionStem2d
 from sightline.ops import support
 from sightline.ops.support import Support
 from sightline.ops.tap import Tap
@@ -88,12 +89,40 @@ class TapLayer:
         return (1, spatial[0]) if len(spatial) == 1 else (spatial[0], spatial[1])
 
     def weights(self, operands: Operands, queries: Tensor, grid: Size) -> Tensor:
-        return self.tap.weights(*operands.tensors, queries=queries, grid=operands.grid)
+        return self.tap.weights(*self.received(operands), queries=queries, grid=operands.grid)
 
     def breadth(self, operands: Operands) -> int:
         if self.op == "pairwise_attention":
             return 1
         return operands.tensors[0].shape[1]  # heads of tokens, channels of a map whose keys are gathered
+
+    def received(self, operands: Operands) -> tuple[Any, ...]:
+        """The op's operands."""
+        return operands.tensors
+
+
+class StemLayer(TapLayer):
+    """SASA's attention stem, which may compute from the pixels and never call its tap: seen at its own input."""
+
+    def __init__(self, stem: AttentionStem2d) -> None:
+        super().__init__(stem.attend)
+        self.stem = stem
+
+    def watch(self, seen: Seen) -> list[RemovableHandle]:
+        def record(_stem: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+            seen(Operands((args[0],)), output)
+
+        return [self.stem.register_forward_hook(record)]
+
+    def grid(self, operands: Operands, image: Size | None) -> Size:
+        return operands.tensors[0].shape[2], operands.tensors[0].shape[3]
+
+    def breadth(self, operands: Operands) -> int:
+        return self.stem.query.weight.shape[0]
+
+    def received(self, operands: Operands) -> tuple[Any, ...]:
+        x, stem = operands.tensors[0], self.stem
+        return stem.query(x), stem.key(x), stem.value(x), stem.mixture(), stem.relative_rows, stem.relative_cols
 
 
 class TimmLayer:
@@ -182,8 +211,10 @@ def attention_layers(model: nn.Module) -> dict[str, Attending]:
         )
     kinds, found = _timm_kinds(), {}
     for name, module in model.named_modules():
-        if isinstance(module, Tap):
-            found[name.removesuffix(".attend")] = TapLayer(module)
+        if isinstance(module, AttentionStem2d):
+            found[name] = StemLayer(module)
+        elif isinstance(module, Tap):
+            found.setdefault(name.removesuffix(".attend"), TapLayer(module))
         elif type(module) in kinds:
             found[name] = TimmLayer(module, model)
     if not found:

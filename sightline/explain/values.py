@@ -15,6 +15,7 @@ from torch import Tensor
 from sightline.explain.attending import TapLayer, TimmLayer
 from sightline.explain.record import Call
 from sightline.ops import support
+from sightline.ops.precision import widen
 
 
 @dataclass(frozen=True)
@@ -45,20 +46,20 @@ def values_of(call: Call, gradient: Tensor) -> Values:
     if not isinstance(call.attending, TapLayer):
         raise TypeError(f"no values are known of {type(call.attending).__name__}")
     read = _READ[call.attending.op]
-    return read(call.operands.tensors, call.attending.tap.options, gradient)
+    return read(call.attending.received(call.operands), call.attending.tap.options, gradient)
 
 
 def weight_gradient(call: Call, values: Values, queries: Tensor) -> Tensor:
-    """dL/dw (B, G, Q, S) of flat queries (Q,), float32."""
-    gradient = values.gradient[:, :, queries].float()  # B, G, Q, E
+    """dL/dw (B, G, Q, S) of flat queries (Q,), in float32 or wider."""
+    (gradient,) = widen(values.gradient[:, :, queries])  # B, G, Q, E
     if isinstance(call.support, support.Global):
-        return gradient @ values.parts[0].float().transpose(2, 3)
+        return gradient @ widen(values.parts[0])[0].transpose(2, 3)
     target = call.support.targets(call.height, call.width, queries)  # Q, S
     total = torch.zeros((), device=gradient.device)
     for part, share in zip(values.parts, values.shares, strict=True):
-        read = part.float()[:, :, target.clamp(min=0)]  # B, G, Q, S, E
+        read = widen(part)[0][:, :, target.clamp(min=0)]  # B, G, Q, S, E
         product = torch.einsum("bgqse,bgqe->bgqs", read, gradient)
-        total = total + (product if share is None else product * share.float())
+        total = total + (product if share is None else product * share)
     return total.masked_fill(target < 0, 0)
 
 

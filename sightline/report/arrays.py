@@ -5,7 +5,7 @@ Legend: P pictures, H W rows and columns, hq wq grid of queries, hk wk grid of k
 
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ class Maps:
     described: list[dict[str, Any]]
     pixels: np.ndarray  # P, H, W, 3 uint8
     layers: list[Layer]
+    faithfulness: dict[str, Any] = field(default_factory=dict)  # empty where an older version wrote the folder
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def read_maps(folder: Path) -> Maps:
         raise RunFolderError(
             f"{path} is damaged: pictures must be {len(described)} x H x W x 3 uint8; got {pixels.shape}"
         )
-    return Maps(described, pixels, read)
+    return Maps(described, pixels, read, about.get("faithfulness") or {})
 
 
 def read_pictures(path: Path) -> dict[int, np.ndarray]:

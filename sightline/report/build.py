@@ -19,6 +19,7 @@ from sightline.report.attention import Attention, attention
 from sightline.report.confusion import Confusion, confusions
 from sightline.report.curves import Curves, Line, all_curves, last_value
 from sightline.report.examples import Examples, all_examples
+from sightline.report.faithfulness import faithfulness
 from sightline.report.families import FAMILIES, OTHER, labels
 from sightline.report.load import COMPARISON, Comparison, find_runs, read_comparison, read_runs
 from sightline.report.numbers import percent
@@ -113,6 +114,7 @@ def render(comparison: Comparison) -> str:
         tracks=_tracks(curves),
         attention=maps,
         robustness=robustness(comparison),
+        faithfulness=faithfulness(comparison),
         least=LEAST,
         confusions=matrices,
         examples=examples,

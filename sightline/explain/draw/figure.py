@@ -19,6 +19,12 @@ def new_figure(width: float, height: float) -> Any:
     return figure
 
 
+def check_format(path: Path) -> None:
+    """Raise ValueError unless a figure can be written to a file of that ending."""
+    if path.suffix.lower() not in FORMATS:
+        raise ValueError(f"a figure's file ends in {', '.join(FORMATS)}; got {path.name!r}")
+
+
 def save_figure(figure: Any, path: Path, dpi: int = 140) -> Path:
     """Write a figure; the folder is made when it is missing.
 
@@ -27,8 +33,7 @@ def save_figure(figure: Any, path: Path, dpi: int = 140) -> Path:
     """
     import matplotlib as mpl
 
-    if path.suffix.lower() not in FORMATS:
-        raise ValueError(f"a figure's file ends in {', '.join(FORMATS)}; got {path.name!r}")
+    check_format(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context({"svg.hashsalt": "sightline", "svg.fonttype": "none"}):
         figure.savefig(path, dpi=dpi, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
