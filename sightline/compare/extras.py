@@ -15,7 +15,7 @@ from sightline.report import save_pictures, wanted_pictures
 from sightline.runs import RunFolder, atomic_write
 
 PICTURES = 6
-SCORED, STEPS = 64, 8  # test pictures, and steps of their curves
+SCORED, STEPS = 32, 8  # test pictures, and steps of their curves
 SCORED_METHODS = ("attention", "rollout", "gradient_rollout", "grad_cam", "gradient_input")
 
 
