@@ -27,9 +27,9 @@ def here(operands: Sequence[Tensor | None]) -> list[Tensor | None]:
 
 def check(op: Callable[..., Tensor], operands: Sequence[Tensor | None], options: dict[str, Any]) -> None:
     """At most twice the error of the reference in the same precision, in outputs that held NaN; the interpreter cuts bfloat16
-    where a GPU rounds, which doubles each error."""
+    where a GPU rounds: errors of twice the size that do not cancel."""
     narrow = any(one is not None and one.dtype is torch.bfloat16 for one in operands)
-    kernels.check_against_float64(op, here(operands), options, "triton", 4 if narrow and support.INTERPRETING else 2)
+    kernels.check_against_float64(op, here(operands), options, "triton", 6 if narrow and support.INTERPRETING else 2)
 
 
 def check_repeats(op: Callable[..., Tensor], operands: Sequence[Tensor | None], options: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ def test_narrow_floats(dtype):
     gpu.check(criss_cross_attention, operands((2, 5), (8, 9), 1, dtype), {})
 
 
+@pytest.mark.slow
 def test_repeats_subsets_and_channels_last():
     tensors = operands((1, 3), (3, 2), 1)
     call = partial(criss_cross_attention, backend="triton")

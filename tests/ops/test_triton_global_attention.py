@@ -36,6 +36,7 @@ def test_narrow_floats(dtype):
     gpu.check(global_attention, *operands((4, 5), 2, 8, 9, 1, dtype))
 
 
+@pytest.mark.slow
 def test_repeats_subsets_and_layouts():
     tensors, options = operands((2, 3), 1, 3, 2, 2)
     call = partial(global_attention, **options, backend="triton")

@@ -60,6 +60,7 @@ def test_repeats():
     gpu.check_repeats(local_attention, tensors, options)
 
 
+@pytest.mark.slow
 def test_graphs():
     tensors, options = operands((2, 3), (3, 1, 1), (1, 2, 2, None), batch=2)
     kernels.check_graphs(local_attention, gpu.here(tensors), options, "triton_local_attention", "triton")

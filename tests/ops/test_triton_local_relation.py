@@ -19,18 +19,21 @@ CASES = [  # map; window, stride, dilation; groups, channels a group; similarity
 ]
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize(
+    "case", [*CASES[:3], *(pytest.param(one, marks=pytest.mark.slow) for one in CASES[3:])], ids=str
+)
 def test_against_float64(case):
     size, window, groups, similarity, border, order, geometry = case
     tensors, options = operands(size, window, groups, batch=2, geometry=geometry)
     gpu.check(local_relation, tensors, options | {"similarity": similarity, "border": border, "order": order})
 
 
-@pytest.mark.parametrize("dtype", gpu.HALVES, ids=str)
+@pytest.mark.parametrize("dtype", [gpu.HALVES[0], pytest.param(gpu.HALVES[1], marks=pytest.mark.slow)], ids=str)
 def test_narrow_floats(dtype):
     gpu.check(local_relation, *operands((3, 9), (5, 1, 1), dtype=dtype, batch=1))
 
 
+@pytest.mark.slow
 def test_repeats_subsets_and_channels_last():
     tensors, options = operands((2, 3), (3, 1, 1), (2, 2), batch=1)
     call = partial(local_relation, **options, backend="triton")
@@ -46,3 +49,9 @@ def test_layouts_and_graphs():
     tensors, options = operands((3, 4), (3, 1, 1), (2, 2), batch=2)
     kernels.check_layouts(partial(local_relation, **options, backend="triton"), gpu.here(tensors))
     kernels.check_graphs(local_relation, gpu.here(tensors), options, "triton_local_relation", "triton")
+
+
+def test_last_group_with_fewer_channels():
+    tensors, options = operands((2, 3), (3, 1, 1), (2, 4), batch=1)
+    fewer = (*tensors[:2], tensors[2][:, :7], tensors[3])
+    gpu.check(local_relation, fewer, options | {"share": 4})

@@ -19,18 +19,21 @@ CASES = [  # map; window, stride, dilation; groups, channels a group; softmax or
 ]
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize(
+    "case", [*CASES[:3], *(pytest.param(one, marks=pytest.mark.slow) for one in CASES[3:])], ids=str
+)
 def test_against_float64(case):
     size, window, groups, normalise, border = case
     tensors, options = operands(size, window, groups, batch=2)
     gpu.check(vector_attention, tensors, options | {"normalise": normalise, "border": border})
 
 
-@pytest.mark.parametrize("dtype", gpu.HALVES, ids=str)
+@pytest.mark.parametrize("dtype", [gpu.HALVES[0], pytest.param(gpu.HALVES[1], marks=pytest.mark.slow)], ids=str)
 def test_narrow_floats(dtype):
     gpu.check(vector_attention, *operands((3, 9), (5, 1, 1), dtype=dtype, batch=1))
 
 
+@pytest.mark.slow
 def test_repeats_subsets_and_channels_last():
     tensors, options = operands((2, 3), (3, 1, 1), (2, 2), batch=1)
     call = partial(vector_attention, **options, backend="triton")

@@ -2,7 +2,7 @@
 
 Scalars are compared, so there is no matrix product to gain; each program keeps its positions' softmax over the window's rows.
 Steps between batches, rows and columns of values and answers come in UNITs of elements, so that the compiler knows which vectors
-it may load (it notices multiples of 16 by itself; LR-Net has 104 channels).
+it may load (it notices multiples of 16 by itself; LR-Net has 100 channels).
 
 Legend: P positions of a tile; T taps of a window row, a power of two; M channels of the group, a power of two.
 """
@@ -52,7 +52,7 @@ def forward(
     q, k, v, prior, y, statistics,
     q_b, q_c, q_h, q_w, k_b, k_c, k_h, k_w, v_b, v_c, v_h, v_w, y_b, y_c, y_h, y_w,
     H, W, h, w, groups, tiles_h, tiles_w,
-    m: tl.constexpr, INTERLEAVED: tl.constexpr, UNIT: tl.constexpr,
+    m: tl.constexpr, CHANNELS: tl.constexpr, INTERLEAVED: tl.constexpr, UNIT: tl.constexpr,
     K: tl.constexpr, STRIDE: tl.constexpr, STEP: tl.constexpr, KIND: tl.constexpr,
     PRIOR: tl.constexpr, EXCLUDE: tl.constexpr, P: tl.constexpr, T: tl.constexpr, M: tl.constexpr,
 ):  # fmt: skip
@@ -61,6 +61,7 @@ def forward(
     inside = (r < h) & (c < w)
     t, own = tl.arange(0, T), tl.arange(0, M)
     channel = own * groups + g if INTERLEAVED else g * m + own
+    known = (own < m) & (channel < CHANNELS)  # the last group may have fewer
     qs = tl.load(q + b * q_b + g * q_c + r * q_h + c * q_w, mask=inside, other=0.0).to(tl.float32)[:, None]
     col = c[:, None] * STRIDE + (t[None, :] - K // 2) * STEP  # P, T
     top = tl.full((P,), float("-inf"), tl.float32)
@@ -77,7 +78,7 @@ def forward(
             + row[:, :, None] * (v_h * UNIT)
             + col[:, :, None] * (v_w * UNIT)
         )
-        vs = tl.load(value, mask=real[:, :, None] & (own < m)[None, None, :], other=0.0).to(tl.float32)
+        vs = tl.load(value, mask=real[:, :, None] & known[None, None, :], other=0.0).to(tl.float32)
         logits = compare(qs, ks, KIND)
         if PRIOR:
             logits += tl.load(prior + (g * K + i) * K + t, mask=t < K, other=0.0)[None, :]
@@ -91,7 +92,7 @@ def forward(
         top = higher
     inverse = 1.0 / tl.where(inside, total, 1.0)
     out = y + b * y_b * UNIT + channel[None, :] * y_c + r[:, None] * (y_h * UNIT) + c[:, None] * (y_w * UNIT)
-    tl.store(out, (acc * inverse[:, None]).to(y.dtype.element_ty), mask=inside[:, None] & (own < m)[None, :])
+    tl.store(out, (acc * inverse[:, None]).to(y.dtype.element_ty), mask=inside[:, None] & known[None, :])
     kept = statistics + 2 * (((b * groups + g) * h + r) * w + c)
     tl.store(kept, top, mask=inside)
     tl.store(kept + 1, inverse, mask=inside)
@@ -102,7 +103,7 @@ def backward_queries(
     q, k, v, prior, statistics, dy, dq, delta, d_prior,
     q_b, q_c, q_h, q_w, k_b, k_c, k_h, k_w, v_b, v_c, v_h, v_w, g_b, g_c, g_h, g_w, dq_b, dq_c, dq_h, dq_w,
     H, W, h, w, groups, tiles_h, tiles_w,
-    m: tl.constexpr, INTERLEAVED: tl.constexpr, UNIT: tl.constexpr,
+    m: tl.constexpr, CHANNELS: tl.constexpr, INTERLEAVED: tl.constexpr, UNIT: tl.constexpr,
     K: tl.constexpr, STRIDE: tl.constexpr, STEP: tl.constexpr, KIND: tl.constexpr,
     PRIOR: tl.constexpr, EXCLUDE: tl.constexpr, P: tl.constexpr, T: tl.constexpr, M: tl.constexpr,
 ):  # fmt: skip
@@ -114,9 +115,10 @@ def backward_queries(
     inside = (r < h) & (c < w)
     t, own = tl.arange(0, T), tl.arange(0, M)
     channel = own * groups + g if INTERLEAVED else g * m + own
+    known = (own < m) & (channel < CHANNELS)  # the last group may have fewer
     qs = tl.load(q + b * q_b + g * q_c + r * q_h + c * q_w, mask=inside, other=0.0).to(tl.float32)[:, None]
     out = dy + b * g_b * UNIT + channel[None, :] * g_c + r[:, None] * (g_h * UNIT) + c[:, None] * (g_w * UNIT)
-    gs = tl.load(out, mask=inside[:, None] & (own < m)[None, :], other=0.0).to(tl.float32)[:, None, :]
+    gs = tl.load(out, mask=inside[:, None] & known[None, :], other=0.0).to(tl.float32)[:, None, :]
     place_of = ((b * groups + g) * h + r) * w + c
     peak = tl.load(statistics + 2 * place_of, mask=inside, other=0.0)[:, None]
     inverse = tl.load(statistics + 2 * place_of + 1, mask=inside, other=0.0)[:, None]
@@ -135,7 +137,7 @@ def backward_queries(
             + row[:, :, None] * (v_h * UNIT)
             + col[:, :, None] * (v_w * UNIT)
         )
-        vs = tl.load(value, mask=real[:, :, None] & (own < m)[None, None, :], other=0.0).to(tl.float32)
+        vs = tl.load(value, mask=real[:, :, None] & known[None, None, :], other=0.0).to(tl.float32)
         logits = compare(qs, ks, KIND)
         if PRIOR:
             logits += tl.load(prior + (g * K + i) * K + t, mask=t < K, other=0.0)[None, :]
@@ -160,7 +162,7 @@ def backward_keys(
     q_b, q_c, q_h, q_w, k_b, k_c, k_h, k_w, v_b, v_c, v_h, v_w, g_b, g_c, g_h, g_w,
     dk_b, dk_c, dk_h, dk_w, dv_b, dv_c, dv_h, dv_w,
     H, W, h, w, groups, tiles_h, tiles_w,
-    m: tl.constexpr, INTERLEAVED: tl.constexpr, UNIT: tl.constexpr,
+    m: tl.constexpr, CHANNELS: tl.constexpr, INTERLEAVED: tl.constexpr, UNIT: tl.constexpr,
     K: tl.constexpr, STRIDE: tl.constexpr, STEP: tl.constexpr, KIND: tl.constexpr,
     PRIOR: tl.constexpr, P: tl.constexpr, T: tl.constexpr, M: tl.constexpr,
 ):  # fmt: skip
@@ -169,7 +171,8 @@ def backward_keys(
     inside = (r < H) & (c < W)
     t, own = tl.arange(0, T), tl.arange(0, M)
     channel = own * groups + g if INTERLEAVED else g * m + own
-    mine = inside[:, None] & (own < m)[None, :]
+    known = (own < m) & (channel < CHANNELS)  # the last group may have fewer
+    mine = inside[:, None] & known[None, :]
     ks = tl.load(k + b * k_b + g * k_c + r * k_h + c * k_w, mask=inside, other=0.0).to(tl.float32)[:, None]
     value = v + b * v_b * UNIT + channel[None, :] * v_c + r[:, None] * (v_h * UNIT) + c[:, None] * (v_w * UNIT)
     vs = tl.load(value, mask=mine, other=0.0).to(tl.float32)[:, None, :]
@@ -189,7 +192,7 @@ def backward_keys(
             + row[:, :, None] * (g_h * UNIT)
             + col[:, :, None] * (g_w * UNIT)
         )
-        gs = tl.load(out, mask=real[:, :, None] & (own < m)[None, None, :], other=0.0).to(tl.float32)
+        gs = tl.load(out, mask=real[:, :, None] & known[None, None, :], other=0.0).to(tl.float32)
         place_of = ((b * groups + g) * h + row) * w + col
         peak = tl.load(statistics + 2 * place_of, mask=real, other=0.0)
         inverse = tl.load(statistics + 2 * place_of + 1, mask=real, other=0.0)

@@ -3,6 +3,7 @@
 Operands are read where they lie, in any layout; channels-last is the fast one. Backward gathers without atomics.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,7 +26,7 @@ def objection(query, key, value, geometry: Tensor | None, **options: Any) -> str
     """Why the kernels can not run these operands; None when they can."""
     if (reason := support.objection(query, key, value, geometry)) is not None:
         return reason
-    share = value.shape[1] // key.shape[1]
+    share = _share(key, value, options["share"])
     if share > WIDEST:
         return f"it takes up to {WIDEST} channels a weight; got {share}"
     return support.too_far(query, key, value)
@@ -36,10 +37,10 @@ def outrun(*operands: Any, **options: Any) -> bool:
     return support.INTERPRETING
 
 
-def run(query, key, value, geometry, *, kernel_size, similarity, stride, dilation, border, order) -> Tensor:
+def run(query, key, value, geometry, *, kernel_size, similarity, stride, dilation, border, order, share) -> Tensor:
     """See `sightline.ops.local_relation`."""
     window = (kernel_size, cpu.SIMILARITIES.index(similarity), stride, dilation)
-    options = (*window, border == "exclude", order == "interleaved")
+    options = (*window, border == "exclude", order == "interleaved", _share(key, value, share))
     return torch.ops.sightline.triton_local_relation(query, key, value, geometry, *options)[0]
 
 
@@ -59,7 +60,7 @@ def backward(needed, grad, y, statistics, query, key, value, geometry, *options)
         return [torch.zeros_like(one) if want else None for one, want in zip(operands, needed, strict=True)]
     prior, delta = _prior(geometry, query), torch.empty_like(statistics[..., 0])
     d_query, d_key, d_value = (torch.empty_like(one) for one in (query, key, value))
-    tiles = _tiles(query, _positions(key, value, options[0]))
+    tiles = _tiles(query, _positions(options[-1], options[0]))
     taps = options[0] ** 2
     sums = statistics.new_empty(query.shape[0] * tiles[0] * tiles[1], key.shape[1], taps if geometry is not None else 0)
     read = (query, key, value, prior, statistics, grad)
@@ -76,9 +77,9 @@ def _launch(name, grid, tensors, maps, query, key, value, geometry, *options) ->
     """Start a kernel on tiles of `grid`."""
     from sightline.ops.local_relation import kernels
 
-    kernel_size, similarity, stride, dilation, exclude, interleaved = options
-    groups, share = key.shape[1], value.shape[1] // key.shape[1]
-    positions, unit = _positions(key, value, kernel_size), _unit(maps, groups)
+    kernel_size, similarity, stride, dilation, exclude, interleaved, share = options
+    groups = key.shape[1]
+    positions, unit = _positions(share, kernel_size), _unit(maps, groups)
     down, across = _tiles(grid, positions)
     support.launch(
         getattr(kernels, name),
@@ -93,6 +94,7 @@ def _launch(name, grid, tensors, maps, query, key, value, geometry, *options) ->
         device=query.device,
         choices=CHOICES,
         m=share,
+        CHANNELS=value.shape[1],
         INTERLEAVED=interleaved,
         UNIT=unit,
         K=kernel_size,
@@ -110,7 +112,8 @@ def _launch(name, grid, tensors, maps, query, key, value, geometry, *options) ->
 def _unit(maps: Sequence[Tensor], groups: int) -> int:
     """Elements that all steps of maps with values, but those between channels, are multiples of."""
     wide = [one for one in maps if one.shape[1] != groups]
-    return 8 if wide and all(step % 8 == 0 for one in wide for step in (one.stride(0), *one.stride()[2:])) else 1
+    steps = [step for one in wide for step in (one.stride(0), *one.stride()[2:])]
+    return math.gcd(8, *steps) if wide else 1
 
 
 def _steps(maps: Sequence[Tensor], groups: int, unit: int) -> list[int]:
@@ -123,9 +126,12 @@ def _steps(maps: Sequence[Tensor], groups: int, unit: int) -> list[int]:
     return found
 
 
-def _positions(key: Tensor, value: Tensor, kernel_size: int) -> int:
+def _share(key: Tensor, value: Tensor, share: int | None) -> int:
+    return value.shape[1] // key.shape[1] if share is None else share
+
+
+def _positions(share: int, kernel_size: int) -> int:
     """Positions of a tile, a multiple of 8: fewer where windows or groups are wide."""
-    share = value.shape[1] // key.shape[1]
     return min(max(ELEMENTS // (power_of_two(kernel_size) * power_of_two(share)), 8), 64)
 
 
