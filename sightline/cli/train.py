@@ -58,9 +58,10 @@ def train(
         with display() as shown:
             metrics = pretrain(chosen, model, splits, folder, resume=resume, progress=shown.training)
         val = metrics["val"]
-        typer.echo(
-            f"{model}: {val['colour_accuracy']:.2%} of the colours of {val['n']} validation images; run folder {folder}"
-        )
+        if is_main():
+            typer.echo(
+                f"{model}: {val['colour_accuracy']:.2%} of the colours of {val['n']} validation images; run folder {folder}"
+            )
         return
     with display() as shown:
         metrics = run(chosen, model, splits, folder, resume=resume, finetune=finetune, progress=shown.training)
