@@ -30,13 +30,13 @@ PLACES = (
 )  # fields that are told elsewhere or tell nothing
 
 
-def export_all(runs: Path, models: list[str], splits: Splits) -> None:
-    """Put what is finished into the box; entries of nets without a finished run stay as they are."""
+def export_all(runs: Path, models: list[str], order: list[str], splits: Splits) -> None:
+    """Put what is finished and not there yet into the box; all other entries stay as they are."""
     BOX.mkdir(exist_ok=True)
     known = {one["model"]: one for one in json.loads(RESULTS.read_text())["nets"]} if RESULTS.exists() else {}
     for model in models:
         run = RunFolder(runs / model)
-        if run.exists() and run.finished():
+        if run.exists() and run.finished() and not _is_boxed(run, known.get(model)):
             known[model] = export(run, splits)
             (BOX / f"{model}.{NAME}.md").write_text(card(known[model]))
             print(f"{model}: {known[model]['file_bytes']:,} bytes, test {known[model]['test']['accuracy']:.2%}")
@@ -45,10 +45,16 @@ def export_all(runs: Path, models: list[str], splits: Splits) -> None:
         "schema": 1,
         "command": "make evidence",
         "data": {"sizes": sizes, "fingerprint": splits.fingerprint},
-        "nets": [known[model] for model in models if model in known],
+        "nets": [known[model] for model in order if model in known],
     }
     RESULTS.write_text(json.dumps(content, indent=1) + "\n")
     PAGE.write_text(MARKED.sub(lambda match: match[1] + table(content) + "\n" + match[2], PAGE.read_text()))
+
+
+def _is_boxed(run: RunFolder, entry: dict[str, Any] | None) -> bool:
+    """Is it this very run whose weights lie in the box?"""
+    file = BOX / f"{run.read('recipe')['model']['name']}.{NAME}.safetensors"
+    return entry is not None and file.exists() and entry["environment"] == run.read("env")
 
 
 def table(content: dict[str, Any]) -> str:

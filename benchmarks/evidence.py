@@ -76,7 +76,7 @@ def train_all(splits: Splits, runs: Path, scratch: bool, only: list[str]) -> Non
 
 
 def main(arguments: list[str]) -> None:
-    """`train DATA [NETS ...] [--scratch]`, `export DATA [RUNS]` or `cards`."""
+    """`train DATA [NETS ...] [--scratch]`, `export DATA [RUNS [NETS ...]]` or `cards`."""
     scratch = "--scratch" in arguments
     if arguments == ["cards"]:
         from box import write_cards
@@ -90,7 +90,8 @@ def main(arguments: list[str]) -> None:
     elif verb == "export":
         from box import export_all
 
-        export_all(Path(rest[0]) if rest else RUNS, [step.model for step in STEPS], splits)
+        nets = [step.model for step in STEPS]
+        export_all(Path(rest[0]) if rest else RUNS, rest[1:] or nets, nets, splits)
     else:
         raise SystemExit(__doc__)
 
