@@ -39,12 +39,12 @@ def shaken(model: nn.Module) -> nn.Module:
     ],
 )
 def test_timms_weights_fit_and_give_timms_logits(ours, theirs):
-    source = shaken(timm.create_model(theirs, num_classes=7)).eval()
-    net = sightline.create_model(ours, num_classes=7).eval()
+    source = shaken(timm.create_model(theirs, num_classes=7)).eval().double()
+    net = sightline.create_model(ours, num_classes=7).eval().double()
     net.load_state_dict(source.state_dict())  # every name, both ways
-    images = torch.randn(2, 3, 45, 64)
+    images = torch.randn(2, 3, 45, 64, dtype=torch.float64)
     with torch.no_grad():
-        torch.testing.assert_close(net(images), source(images), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(net(images), source(images), atol=1e-10, rtol=1e-8)
 
 
 @pytest.mark.parametrize("name", ["nonlocal_resnet50", "nonlocal_resnet50_10"])

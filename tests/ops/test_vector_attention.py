@@ -225,7 +225,7 @@ def test_cost_by_hand():
         (((1, 2, 9, 4, 5), (2, 4, 4, 5)), {}, r"got \(1, 2, 9, 4, 5\), \(2, 4, 4, 5\)"),
         (((1, 3, 9, 4, 5), (1, 4, 4, 5)), {}, "groups must divide the channels; got 3 groups, 4 channels"),
         (((1, 2, 9, 4, 5), (1, 4, 4, 5)), {"stride": 2}, r"needs logits of \(B, G, 9, 2, 3\); got \(1, 2, 9, 4, 5\)"),
-        (((1, 2, 9, 4, 5), (1, 4, 4, 5)), {"backend": "triton"}, "has no backend 'triton'"),
+        (((1, 2, 9, 4, 5), (1, 4, 4, 5)), {"backend": "numba"}, "has no backend 'numba'"),
     ],
 )
 def test_errors_quote_value_and_rule(shapes, options, message):

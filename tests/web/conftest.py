@@ -9,6 +9,7 @@ from PIL import Image
 
 from sightline.web import Example, Limits, create_app, load_nets
 from sightline.web.pictures import picture_of
+from sightline.weights import box
 
 MODELS = (
     "resnet_mini",
@@ -30,8 +31,10 @@ def encoded(kind="PNG", height=40, width=60, mode="RGB", **options):
 
 
 @pytest.fixture(scope="session")
-def nets():
-    return load_nets(models=MODELS)
+def nets(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:  # untrained, whatever the box holds
+        patch.setattr(box, "FOLDER", tmp_path_factory.mktemp("box"))
+        return load_nets(models=MODELS)
 
 
 @pytest.fixture(scope="session")
