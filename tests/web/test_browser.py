@@ -72,9 +72,19 @@ def visit(browser, address):
 def until(page, condition):
     """Wait for a JavaScript condition; the page's own policy forbids what playwright does for that."""
     end = time.monotonic() + PATIENCE
-    while not page.evaluate(condition):
+    while not holds(page, condition):
         assert time.monotonic() < end, f"never true: {condition}"
         page.wait_for_timeout(20)
+
+
+def holds(page, condition):
+    """Whether a JavaScript condition holds; not yet while the page is being loaded anew."""
+    try:
+        return page.evaluate(condition)
+    except sync_api.Error as error:
+        if "context was destroyed" not in str(error):
+            raise
+        return False
 
 
 def where(page):
