@@ -163,8 +163,10 @@ def test_a_dropped_picture_is_looked_at(visit):
     page.wait_for_selector(READY)
     assert page.evaluate("document.querySelector('input[name=picture]:checked + img').alt") == "my dog"
     until(page, "document.querySelector('.answer').textContent.startsWith('says ')")
+    page.wait_for_load_state("networkidle")  # what is asked of a forgotten picture ends as an error on the console
     page.click("#forget")
     until(page, "document.querySelectorAll('input[name=picture]').length === 1")
+    page.wait_for_selector(READY)
 
 
 def test_a_file_that_is_no_picture_gets_a_sentence(visit):
