@@ -9,19 +9,10 @@ from sightline.backbones import create_model
 from sightline.data import Splits
 from sightline.recipes import Recipe, distilled
 from sightline.runs import RunFolder
+from sightline.train import plan as train_plan
 
 TWIN = "resnet_mini"
-IMMATERIAL = (  # fields that leave the trained weights as they are, but for rounding
-    "card",
-    "workers",
-    "checkpoint_every",
-    "checkpoint_steps",
-    "accumulate",
-    "device_batch",
-    "grad_checkpointing",
-    "compile",
-    "teacher",
-)
+IMMATERIAL = (*train_plan.IMMATERIAL, "teacher")  # a path; which run it is follows from the plan
 
 
 @dataclass(frozen=True)
