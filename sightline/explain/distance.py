@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sightline.explain.geometry import Geometry
-from sightline.explain.record import Call, record
+from sightline.explain.record import Call, recorded
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,7 @@ def attention_distance(model: nn.Module, images: Tensor, layers: str | list[str]
     Raises:
         ValueError: see `capture`.
     """
-    was_training = model.training
-    model.eval()
-    try:
-        with record(model, layers) as calls:
-            model(images)
-    finally:
-        model.train(was_training)
-    return [_measured(call) for call in calls]
+    return [_measured(call) for call in recorded(model, images, layers)]
 
 
 def _measured(call: Call) -> LayerDistance:

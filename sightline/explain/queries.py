@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sightline.explain.compose import push, spread
 from sightline.explain.geometry import Geometry
-from sightline.explain.record import Call, record
+from sightline.explain.record import Call, recorded
 
 MOST_QUERIES = 32  # a side; more are thinned out evenly
 MOST_KEYS = 32  # a side; more are summed in blocks
@@ -77,13 +77,7 @@ def query_maps(
     Raises:
         ValueError: see `capture`; a layer has no such head, or `heads` is none of the above.
     """
-    was_training = model.training
-    model.eval()
-    try:
-        with record(model, layers) as calls:
-            model(images)
-    finally:
-        model.train(was_training)
+    calls = recorded(model, images, layers)
     names = dict.fromkeys(call.layer for call in calls)
     return [_layer([call for call in calls if call.layer == name], heads, most_queries, most_keys) for name in names]
 

@@ -96,6 +96,22 @@ class Call:
         return self.output.shape[0] * self.attending.breadth(self.operands) * self.entries
 
 
+def recorded(model: nn.Module, images: Tensor, layers: str | Sequence[str] | None = None) -> list[Call]:
+    """The calls of one forward pass in evaluation mode; the model's mode is afterwards what it was.
+
+    Raises:
+        ValueError: see `record`.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        with record(model, layers) as calls:
+            model(images)
+    finally:
+        model.train(was_training)
+    return calls
+
+
 @contextmanager
 def watching(
     model: nn.Module, layers: str | Sequence[str] | None, seen: Callable[[Call], None]
