@@ -15,6 +15,7 @@ from sightline.bench.machine import Machine
 from sightline.bench.measure import free_memory, record
 from sightline.bench.settings import Settings
 from sightline.cost.resident import peak_extra
+from sightline.ops.triton_support.tune import events
 
 KIN = "kin"  # another operation, shown beside ours: its answer is not compared and it is not what ours is measured against
 SIDE, GIGABYTE = 8192, 1 << 30
@@ -99,18 +100,6 @@ def samples(
         if turn + 1 >= LEAST_ROUNDS and spent > settings.seconds:
             break
     return found
-
-
-def events(call: Callable[[], object], times: int) -> float:
-    """Seconds on the GPU that some calls take, queued one after the other."""
-    first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    torch.cuda.synchronize()
-    first.record()
-    for _ in range(times):
-        call()
-    last.record()
-    last.synchronize()
-    return first.elapsed_time(last) / 1e3
 
 
 def peaks(device: str) -> Machine:

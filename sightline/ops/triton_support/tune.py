@@ -58,16 +58,21 @@ def _measured(kind: str, candidates: Any, start: Any, seconds: Callable[[Callabl
 
 
 def gpu_seconds(call: Callable[[], None]) -> float:
-    """Seconds of a call on the GPU, by events around TIMES of them after a warm-up, which compiles."""
+    """Seconds of a call on the GPU, the mean of TIMES of them after a warm-up, which compiles."""
     call()
+    return events(call, TIMES) / TIMES
+
+
+def events(call: Callable[[], object], times: int) -> float:
+    """Seconds on the GPU that some calls take, queued one after the other."""
     first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     torch.cuda.synchronize()
     first.record()
-    for _ in range(TIMES):
+    for _ in range(times):
         call()
     last.record()
     last.synchronize()
-    return first.elapsed_time(last) / 1e3 / TIMES
+    return first.elapsed_time(last) / 1e3
 
 
 def _recording() -> bool:
