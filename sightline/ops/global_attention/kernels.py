@@ -8,18 +8,9 @@ Legend: M queries; R rows of the grid at a time, C columns, a power of two; N = 
 import triton
 import triton.language as tl
 
-LOG2E = tl.constexpr(1.4426950408889634)
+from sightline.ops.triton_support.kernels import LOG2E, product
+
 SIZES = ["heads", "H", "W"]
-
-
-@triton.jit
-def product(a, b, PRECISION: tl.constexpr):
-    """a @ b with float32 sums."""
-    if PRECISION == "interpreted":  # its products of bfloat16 are wrong
-        found = tl.dot(a.to(tl.float32), b.to(tl.float32))
-    else:
-        found = tl.dot(a, b, input_precision=PRECISION)
-    return found
 
 
 @triton.jit

@@ -10,22 +10,9 @@ Legend: T blocks of 16 queries below each other; M = 16 queries (or keys); R x C
 import triton
 import triton.language as tl
 
-LOG2E = tl.constexpr(1.4426950408889634)
+from sightline.ops.triton_support.kernels import LOG2E, product
+
 SIZES = ["H", "W", "h", "w", "heads", "tiles_h", "tiles_w", "part", "rows_n", "cols_n", "count"]
-
-
-@triton.jit
-def product(a, b, PRECISION: tl.constexpr):
-    """a @ b with float32 sums; a float32 table meets a narrower a as two narrow halves, so that none of it is lost."""
-    if PRECISION == "interpreted":  # its products of bfloat16 are wrong
-        found = tl.dot(a.to(tl.float32), b.to(tl.float32))
-    elif a.dtype == b.dtype:
-        found = tl.dot(a, b, input_precision=PRECISION)
-    else:
-        high = b.to(a.dtype)
-        low = (b - high.to(tl.float32)).to(a.dtype)
-        found = tl.dot(a, high) + tl.dot(a, low)
-    return found
 
 
 @triton.jit
@@ -70,6 +57,28 @@ def axis_term(
             )
     tap = line[None, :] - JUMP * place[:, None]  # M, N
     return tl.where(((tap >= 0) & (tap < K))[None] & near[:, None, :], term, float("-inf"))
+
+
+@triton.jit
+def rectangle(
+    qs, k, v, table, b, channel, value_channel, first, top_pixel, col,
+    k_b, k_c, k_h, k_w, v_b, v_c, v_h, v_w, part, H, W,
+    D: tl.constexpr, E: tl.constexpr, K: tl.constexpr, STEP: tl.constexpr, JUMP: tl.constexpr,
+    RELATIVE: tl.constexpr, EXCLUDE: tl.constexpr, PRECISION: tl.constexpr,
+    BD: tl.constexpr, BE: tl.constexpr, R: tl.constexpr, C: tl.constexpr, T: tl.constexpr,
+):  # fmt: skip
+    """Keys (T, N, BD), values (T, N, BE) and the row term (T, M, R) of R rows of the rectangle from row `first` on."""
+    d, e, n = tl.arange(0, BD), tl.arange(0, BE), tl.arange(0, R * C)
+    row = top_pixel[:, None] + STEP * (first + n // C)[None, :]  # T, N
+    line = top_pixel[:, None] + STEP * (first + tl.arange(0, R))[None, :]
+    near = (line >= 0) & (line < H) | (not EXCLUDE)
+    real = ((row >= 0) & (row < H) & (col >= 0) & (col < W))[:, :, None]
+    i, j = row[:, :, None], col[:, :, None]
+    ks = read(k, b, channel[None, None, :], i, j, k_b, k_c, k_h, k_w, real & (d < D)[None, None, :])
+    vs = read(v, b, value_channel[None, None, :], i, j, v_b, v_c, v_h, v_w, real & (e < E)[None, None, :])
+    which = tl.arange(0, 16) // 8
+    term = axis_term(qs, table, 0, part, first, which, near, 2, JUMP, K, R, T, BD, RELATIVE, PRECISION)
+    return ks, vs, term
 
 
 @triton.jit
@@ -131,51 +140,11 @@ def forward(
         total = tl.zeros((T, 16), tl.float32)
         acc = tl.zeros((T, 16, BE), tl.float32)
         for chunk in range(CHUNKS):
-            row = top_pixel[:, None] + STEP * (chunk * R + n // C)[None, :]  # T, N
-            line_r = top_pixel[:, None] + STEP * (chunk * R + tl.arange(0, R))[None, :]
-            near_row = (line_r >= 0) & (line_r < H) | (not EXCLUDE)
-            real = ((row >= 0) & (row < H) & (col >= 0) & (col < W))[:, :, None]
-            ks = read(
-                k,
-                b,
-                channel[None, None, :],
-                row[:, :, None],
-                col[:, :, None],
-                k_b,
-                k_c,
-                k_h,
-                k_w,
-                real & (d < D)[None, None, :],
-            )
-            vs = read(
-                v,
-                b,
-                value_channel[None, None, :],
-                row[:, :, None],
-                col[:, :, None],
-                v_b,
-                v_c,
-                v_h,
-                v_w,
-                real & (e < E)[None, None, :],
-            )
-            row_term = axis_term(
-                qs,
-                rows + head * rows_n,
-                0,
-                part,
-                chunk * R,
-                m // 8,
-                near_row,
-                2,
-                JUMP,
-                K,
-                R,
-                T,
-                BD,
-                RELATIVE,
-                PRECISION,
-            )
+            ks, vs, row_term = rectangle(
+                qs, k, v, rows + head * rows_n, b, channel, value_channel, chunk * R, top_pixel, col,
+                k_b, k_c, k_h, k_w, v_b, v_c, v_h, v_w, part, H, W,
+                D, E, K, STEP, JUMP, RELATIVE, EXCLUDE, PRECISION, BD, BE, R, C, T,
+            )  # fmt: skip
             logits = window_logits(qs, ks, row_term, col_term, R, C, T, PRECISION)
             higher = tl.maximum(top_logit, tl.max(logits, 2))
             reference = tl.where(higher == float("-inf"), 0.0, higher)  # no key seen yet
@@ -262,51 +231,11 @@ def backward_queries(
         # p . dp rather than dy . y, whose y has been rounded; in one chunk it is at hand
         for step in range(CHUNKS if CHUNKS == 1 else 2 * CHUNKS):
             chunk = step % CHUNKS
-            row = top_pixel[:, None] + STEP * (chunk * R + n // C)[None, :]
-            line_r = top_pixel[:, None] + STEP * (chunk * R + tl.arange(0, R))[None, :]
-            near_row = (line_r >= 0) & (line_r < H) | (not EXCLUDE)
-            real = ((row >= 0) & (row < H) & (col >= 0) & (col < W))[:, :, None]
-            ks = read(
-                k,
-                b,
-                channel[None, None, :],
-                row[:, :, None],
-                col[:, :, None],
-                k_b,
-                k_c,
-                k_h,
-                k_w,
-                real & (d < D)[None, None, :],
-            )
-            vs = read(
-                v,
-                b,
-                value_channel[None, None, :],
-                row[:, :, None],
-                col[:, :, None],
-                v_b,
-                v_c,
-                v_h,
-                v_w,
-                real & (e < E)[None, None, :],
-            )
-            row_term = axis_term(
-                qs,
-                rows + head * rows_n,
-                0,
-                part,
-                chunk * R,
-                m // 8,
-                near_row,
-                2,
-                JUMP,
-                K,
-                R,
-                T,
-                BD,
-                RELATIVE,
-                PRECISION,
-            )
+            ks, vs, row_term = rectangle(
+                qs, k, v, rows + head * rows_n, b, channel, value_channel, chunk * R, top_pixel, col,
+                k_b, k_c, k_h, k_w, v_b, v_c, v_h, v_w, part, H, W,
+                D, E, K, STEP, JUMP, RELATIVE, EXCLUDE, PRECISION, BD, BE, R, C, T,
+            )  # fmt: skip
             logits = window_logits(qs, ks, row_term, col_term, R, C, T, PRECISION)
             p = exponential(logits, peak[:, :, None], PRECISION) * inverse[:, :, None]
             dp = product(gs, tl.permute(vs, (0, 2, 1)), PRECISION)

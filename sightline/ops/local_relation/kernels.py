@@ -10,7 +10,8 @@ Legend: P positions of a tile; T taps of a window row, a power of two; M channel
 import triton
 import triton.language as tl
 
-LOG2E = tl.constexpr(1.4426950408889634)
+from sightline.ops.triton_support.kernels import LOG2E
+
 SIZES = ["H", "W", "h", "w", "groups", "tiles_h", "tiles_w"]
 
 

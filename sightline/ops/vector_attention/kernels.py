@@ -8,7 +8,8 @@ Legend: P positions of a tile of P / 8 rows of 8; T taps of a window row, a powe
 import triton
 import triton.language as tl
 
-LOG2E = tl.constexpr(1.4426950408889634)
+from sightline.ops.triton_support.kernels import LOG2E
+
 SIZES = ["H", "W", "h", "w", "tiles_h", "tiles_w"]
 
 

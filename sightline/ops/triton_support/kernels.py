@@ -1,0 +1,20 @@
+"""What every Triton kernel multiplies and raises with; imported by kernels alone, as it needs triton."""
+
+import triton
+import triton.language as tl
+
+LOG2E = tl.constexpr(1.4426950408889634)
+
+
+@triton.jit
+def product(a, b, PRECISION: tl.constexpr):
+    """a @ b with float32 sums; a float32 table meets a narrower a as two narrow halves, so that none of it is lost."""
+    if PRECISION == "interpreted":  # its products of bfloat16 are wrong
+        found = tl.dot(a.to(tl.float32), b.to(tl.float32))
+    elif a.dtype == b.dtype:
+        found = tl.dot(a, b, input_precision=PRECISION)
+    else:
+        high = b.to(a.dtype)
+        low = (b - high.to(tl.float32)).to(a.dtype)
+        found = tl.dot(a, high) + tl.dot(a, low)
+    return found
