@@ -1,7 +1,7 @@
 """Measure what docs/explain.md says, and write its tables from the committed JSON.
 
 .venv/bin/python docs/explain.py works               # family x method x {batch 3, 97 x 53, bfloat16, window larger than the map}
-.venv/bin/python docs/explain.py faithfulness RUNS   # a folder of runs (`sightline demo`): areas under deletion and insertion
+.venv/bin/python docs/explain.py faithfulness DATA   # areas under deletion and insertion: the box's nets on a set of images
 .venv/bin/python docs/explain.py overhead            # capture beside a plain pass and beside the reference's full maps
 .venv/bin/python docs/explain.py                     # write the tables anew from docs/results/explain_*.json alone
 """
@@ -23,6 +23,7 @@ from sightline.cost.resident import peak_extra
 from sightline.explain import METHODS, capture, explain, faithfulness, methods_for
 from sightline.ops.dispatch import use_backend
 from sightline.runs import environment
+from sightline.weights.box import boxed
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE, RESULTS = ROOT / "docs" / "explain.md", ROOT / "docs" / "results"
@@ -38,6 +39,7 @@ NETS = (
     "vit_mini",
     "deit_mini_distilled",
 )
+BOX_ONLY = ("vit_mini_hybrid", "deit_mini_hybrid_distilled")
 CASES = {
     "batch 3": ((3, 3, 16, 16), torch.float32),
     "97 x 53": ((1, 3, 97, 53), torch.float32),
@@ -78,29 +80,27 @@ def _tried(model: torch.nn.Module, method: str, shape: tuple[int, ...], dtype: t
         model.to(torch.float32)
 
 
-def faithful(folder: Path, limit: int) -> dict[str, Any]:
-    """Areas of every method on every run of a folder, on its first `limit` test pictures."""
+def faithful(source: str, limit: int) -> dict[str, Any]:
+    """Areas of every method on every net of the box, on the first `limit` test pictures of the set it was trained on."""
     from sightline.data import load_splits, normalise
-    from sightline.runs import RunFolder
     from sightline.weights import load_run
 
     found: dict[str, dict[str, Any]] = {}
-    data: dict[str, Any] = {}
-    for run in sorted(one for one in folder.iterdir() if RunFolder(one).exists()):
-        model, meta = load_run(run)
-        recipe = RunFolder(run).read("recipe")
-        splits = load_splits(recipe["data"]["source"], image_size=meta.image_size)
-        chosen = torch.arange(min(limit, len(splits.test)))
-        images = normalise(splits.test.batch(chosen), meta.mean, meta.std)
-        right = float((_answers(model, images) == splits.test.labels[chosen]).float().mean())
-        data = {"source": Path(recipe["data"]["source"]).name, "image_size": list(meta.image_size), "n": len(chosen)}
-        found[meta.name] = {"accuracy": right, "methods": _methods(model, images)}
-        print(
-            meta.name,
-            {name: round(one["deletion_gain"], 3) for name, one in found[meta.name]["methods"].items()},
-            flush=True,
-        )
+    test = load_splits(source).test
+    chosen = torch.arange(min(limit, len(test)))
+    for net, file in _boxed():
+        model, meta = load_run(file)
+        images = normalise(test.batch(chosen), meta.mean, meta.std)
+        right = float((_answers(model, images) == test.labels[chosen]).float().mean())
+        found[net] = {"accuracy": right, "methods": _methods(model, images)}
+        print(net, {name: round(one["deletion_gain"], 3) for name, one in found[net]["methods"].items()}, flush=True)
+    data = {"source": Path(source).name, "image_size": list(images.shape[2:]), "n": len(chosen)}
     return {"schema": 1, "environment": environment(), "data": data, "steps": STEPS, "nets": found}
+
+
+def _boxed() -> list[tuple[str, Path]]:
+    """Nets whose weights come with sightline, in the order of the families."""
+    return [(net, file) for net in (*NETS, *BOX_ONLY) for file in boxed(net).values()]
 
 
 def _methods(model: torch.nn.Module, images: torch.Tensor) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def overhead() -> dict[str, Any]:
         print(
             net,
             {name: round(ratio, 2) for name, ratio in found[net]["time"].items()},
-            found[net]["extra_mebibytes"],
+            found[net]["mebibytes"],
             flush=True,
         )
     return {
@@ -221,7 +221,7 @@ def _works_rows(found: dict[str, Any]) -> str:
 
 def _faithful_rows(found: dict[str, Any]) -> str:
     rows = []
-    for net in [one for one in NETS if one in found["nets"]]:
+    for net in found["nets"]:
         for method, one in found["nets"][net]["methods"].items():
             rows.append(
                 [
@@ -277,7 +277,7 @@ def main(arguments: list[str]) -> None:
         found = (
             {"works": works, "overhead": overhead}[name]()
             if name != "faithfulness"
-            else faithful(Path(arguments[1]), 200)
+            else faithful(arguments[1], 200)
         )
         (RESULTS / f"explain_{name}.json").write_text(json.dumps(found, indent=1) + "\n")
     write_page()

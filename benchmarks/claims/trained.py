@@ -21,6 +21,25 @@ def nets() -> dict[str, dict[str, Any]]:
     return {one["model"]: one for one in json.loads(file.read_text())["nets"]} if file.exists() else {}
 
 
+def shares() -> dict[tuple[str, int], dict[str, Any]]:
+    """The trainings on shares of CIFAR-10 by arm and per cent (benchmarks/shares.py); empty before they are run."""
+    file = RESULTS / "shares.json"
+    return {(one["arm"], one["share"]): one for one in json.loads(file.read_text())["runs"]} if file.exists() else {}
+
+
+def lead(arm: str, other: str, share: int = 100) -> tuple[list[Number], tuple[float, float, float] | None]:
+    """How far an arm of benchmarks/shares.py is ahead of another on a share of the data, as a row and as numbers; None before."""
+    found = shares()
+    if (arm, share) not in found or (other, share) not in found:
+        return [], None
+    one, two = found[arm, share]["test"], found[other, share]["test"]
+    gap = difference(one["accuracy"], one["n"], two["accuracy"], two["n"])
+    text, interval = points(gap)
+    images = found[arm, share]["images"]
+    what = f"{share}% ({images:,} images): {arm} {one['accuracy']:.1%}, {other} {two['accuracy']:.1%}"
+    return [Number(what, text, f"{one['n']:,} test images, one seed each", interval)], gap
+
+
 def robust(model: str, folder: str) -> dict[str, Any] | None:
     """The robustness of a net, where it was measured; folder is "robustness" or "robustness_digits"."""
     file = RESULTS / folder / f"{model}.json"
