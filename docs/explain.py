@@ -275,9 +275,7 @@ def main(arguments: list[str]) -> None:
     if arguments:
         name = arguments[0]
         found = (
-            {"works": works, "overhead": overhead}[name]()
-            if name != "faithfulness"
-            else faithful(arguments[1], 200)
+            {"works": works, "overhead": overhead}[name]() if name != "faithfulness" else faithful(arguments[1], 200)
         )
         (RESULTS / f"explain_{name}.json").write_text(json.dumps(found, indent=1) + "\n")
     write_page()

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +32,10 @@ def draw(found: Sequence[Sequence[list[Look]]], wish: Wish, out: Path, one_scale
 
 
 def _rows(nets: Sequence[list[Look]], wish: Wish, widest: int) -> list[list[Panel]]:
-    """One row for a picture where every net has one panel, else a row a net; long ones are folded."""
-    lines = [[row[0] for row in nets]] if all(len(row) == 1 for row in nets) else list(nets)
+    """One row for a picture where every net has one panel, else a row a net, or a row a layer of several heads; long ones are
+    folded."""
+    one_each = all(len(row) == 1 for row in nets)
+    lines = [[row[0] for row in nets]] if one_each else [line for row in nets for line in _by_layer(row)]
     rows = []
     for line in lines:
         first = line[0]
@@ -47,6 +50,16 @@ def _rows(nets: Sequence[list[Look]], wish: Wish, widest: int) -> list[list[Pane
         rows.append([original, *panels[:width]])
         rows += [panels[start : start + width + 1] for start in range(width, len(panels), width + 1)]
     return rows
+
+
+def _by_layer(row: list[Look]) -> list[list[Look]]:
+    """Heads of a layer beside each other, layers below each other; all in one row where no layer has several."""
+    layers = [list(heads) for _, heads in groupby(row, key=_layer)]
+    return layers if any(len(heads) > 1 for heads in layers) and _layer(row[0])[1] else [row]
+
+
+def _layer(look: Look) -> tuple[str, str]:
+    return look.method, look.explanation.layer if look.explanation and look.explanation.head is not None else ""
 
 
 def _heading(looks: Sequence[Look], wish: Wish) -> str:

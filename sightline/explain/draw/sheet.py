@@ -15,6 +15,7 @@ from sightline.explain.explanation import Explanation
 COVER = 0.72  # how much of the grey picture a map hides
 DARKEST, LIGHTEST = 0.15, 0.95  # of the grey picture, so that black and white leave the colours readable
 SIDE = 2.3  # inches of a panel's longer side
+LINE = 0.15  # inches of a line of text
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,12 @@ def draw_sheet(rows: Sequence[Sequence[Panel]], heading: str = "", one_scale: bo
     across = max(len(row) for row in rows)
     height, width = rows[0][0].picture.shape[:2]
     unit = SIDE / max(height, width)
-    figure = new_figure(across * (width * unit + 0.75) + 0.3, len(rows) * (height * unit + 0.85) + 0.45)
+    bars = 0.9 if one_scale else 0.65 * across
+    lines = sum(max(_lines(panel) for panel in row) for row in rows)
+    figure = new_figure(
+        across * (width * unit + 0.1) + bars,
+        len(rows) * (height * unit + 0.2) + LINE * lines + (0.25 if heading else 0),
+    )
     axes = figure.subplots(len(rows), across, squeeze=False)
     shared = _limits([panel.explanation for row in rows for panel in row if panel.explanation]) if one_scale else None
     drawn = None
@@ -60,10 +66,15 @@ def draw_sheet(rows: Sequence[Sequence[Panel]], heading: str = "", one_scale: bo
             axis.set_axis_off()
     if one_scale and drawn is not None:
         unit_name = next(panel.explanation.unit for row in rows for panel in row if panel.explanation)
-        figure.colorbar(drawn, ax=axes, shrink=0.7, pad=0.01, label=f"{unit_name} (one scale for all)")
+        _label(figure.colorbar(drawn, ax=axes, shrink=0.7, pad=0.01), f"{unit_name} (one scale for all)")
     if heading:
         figure.suptitle(heading, fontsize=10)
     return figure
+
+
+def _lines(panel: Panel) -> int:
+    """Lines of text above and below a panel."""
+    return sum(len(text.splitlines()) for text in (panel.title, panel.note))
 
 
 def _draw(figure: Any, axis: Any, panel: Panel, shared: tuple[float, float, str] | None) -> Any:
@@ -80,14 +91,17 @@ def _draw(figure: Any, axis: Any, panel: Panel, shared: tuple[float, float, str]
         drawn = _scale(shared or _limits([panel.explanation]))
         axis.imshow(_over(panel, drawn), extent=extent, interpolation="nearest")
         if shared is None:
-            bar = figure.colorbar(drawn, ax=axis, fraction=0.05, pad=0.02)
-            bar.ax.tick_params(labelsize=6)
-            bar.set_label(panel.explanation.unit, fontsize=6)
+            _label(figure.colorbar(drawn, ax=axis, fraction=0.05, pad=0.02), panel.explanation.unit)
     if panel.mark is not None:
         _mark(axis, panel.mark)
     axis.set_xlim(0, width)
     axis.set_ylim(height, 0)
     return drawn
+
+
+def _label(bar: Any, unit: str) -> None:
+    bar.ax.tick_params(labelsize=6)
+    bar.set_label(unit, fontsize=6)
 
 
 def _mark(axis: Any, mark: tuple[int, int]) -> None:
