@@ -74,59 +74,51 @@ def table(content: dict[str, Any]) -> str:
     sizes = content["data"]["sizes"]
     note = (
         f"{sizes['test']:,} test images, looked at once a net; {sizes['val']:,} images held back from training for every choice; "
-        "one seed. Different starts and epochs: not a comparison of operators. From [results/cifar10.json](results/cifar10.json)."
+        "one seed. Only nets of the same start and epochs may be compared. From [results/cifar10.json](results/cifar10.json)."
     )
     return "\n".join([*lines, "", note])
 
 
 def export(run: RunFolder, splits: Splits) -> dict[str, Any]:
     """Write one net's weights; its entry of the results."""
-    recorded, metrics = run.read("recipe"), run.read("metrics")
     model, meta = load_run(run.path)
     file = BOX / f"{meta.name}.{NAME}.safetensors"
     save_weights(file, model, meta, torch.float16)
     if file.stat().st_size > LIMIT:
         raise ValueError(f"{file.name} has {file.stat().st_size:,} bytes, more than the {LIMIT:,} a net may take")
     cost = count(model, meta.image_size)
-    recipe = recorded["recipe"]
-    base = get(recipe["name"])
-    changes = {key: recipe[key] for key in recipe if key not in PLACES and _differ(recipe[key], getattr(base, key))}
-    return {
-        "model": meta.name,
+    return _training(run) | {
         "family": family_of(meta.name).name,
-        "recipe": recipe["name"],
-        "changes": changes,
-        "starts_from": _start(recorded, run.path.parent),
-        "teacher": Path(recipe["teacher"]).name if recipe["teacher"] else None,
-        "epochs": metrics["epochs"],
-        "seed": recipe["seed"],
         "parameters": cost.parameters,
         "macs": cost.macs,
-        "val": _accuracy(metrics["val"]),
-        "test": _accuracy(metrics["test"]),
-        "train_seconds": round(metrics["train_seconds"], 1),
-        "train_images_per_second": round(metrics["train_images_per_second"], 1),
         "file_bytes": file.stat().st_size,
         "rounding": _rounding(model, file, splits),
         "environment": run.read("env"),
     }
 
 
-def _start(recorded: dict[str, Any], runs: Path) -> dict[str, Any] | None:
-    """The run whose weights a run started from, and what that one had been through."""
-    if "finetune" not in recorded:
-        return None
-    before = RunFolder(runs / Path(recorded["finetune"]["source"]).name)
-    there, metrics = before.read("recipe"), before.read("metrics")
+def _training(run: RunFolder) -> dict[str, Any]:
+    """What a net has been through, and how well it does."""
+    recorded, metrics = run.read("recipe"), run.read("metrics")
+    recipe = recorded["recipe"]
+    base = get(recipe["name"])
+    before = recorded.get("finetune")
     return {
-        "model": there["model"]["name"],
-        "recipe": there["recipe"]["name"],
+        "model": recorded["model"]["name"],
+        "recipe": recipe["name"],
+        "changes": {
+            key: recipe[key] for key in recipe if key not in PLACES and _differ(recipe[key], getattr(base, key))
+        },
+        "starts_from": _training(RunFolder(run.path.parent / Path(before["source"]).name)) if before else None,
+        "teacher": Path(recipe["teacher"]).name if recipe["teacher"] else None,
         "epochs": metrics["epochs"],
-        "small_size": there["recipe"]["small_size"],
-        "small_epochs": there["recipe"]["small_epochs"],
-        "val_accuracy": metrics["val"]["accuracy"],
+        "small_size": recipe["small_size"],
+        "small_epochs": recipe["small_epochs"],
+        "seed": recipe["seed"],
+        "val": _accuracy(metrics["val"]),
+        "test": _accuracy(metrics["test"]),
         "train_seconds": round(metrics["train_seconds"], 1),
-        "starts_from": _start(there, runs),
+        "train_images_per_second": round(metrics["train_images_per_second"], 1),
     }
 
 
@@ -213,7 +205,7 @@ def _origin(start: dict[str, Any] | None) -> str:
         else ""
     )
     return (
-        f"from the weights of a `{start['model']}` of {start['val_accuracy']:.1%} on validation images (`{start['recipe']}`, "
+        f"from the weights of a `{start['model']}` of {start['val']['accuracy']:.1%} on validation images (`{start['recipe']}`, "
         f"{start['epochs']} epochs{grown}; {_origin(start['starts_from'])})"
     )
 

@@ -74,6 +74,14 @@ def equal_budgets(one: dict[str, Any], two: dict[str, Any]) -> bool:
     return all(one[key] == two[key] for key in ("recipe", "changes", "epochs", "starts_from"))
 
 
+def matched(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """The stage of another net's training that had the budget of this one, or its end where none had."""
+    stage: dict[str, Any] | None = other
+    while stage is not None and not equal_budgets(one, stage):
+        stage = stage["starts_from"]
+    return stage or other
+
+
 def digits_numbers(model: str, other: str) -> list[Number]:
     """The same pair on digits of 8 x 8 pixels, one budget for both: a number, no verdict, since nearly all are right there."""
     content = json.loads((RESULTS / "digits.json").read_text())
@@ -104,7 +112,8 @@ def accuracy_numbers(
     found, small = nets(), digits_numbers(model, other)
     if model not in found or other not in found:
         return small, {f"{words}, on CIFAR-10": None}
-    one, two = found[model], found[other]
+    one = found[model]
+    two = matched(one, found[other])
     numbers = [
         Number(
             f"{net['model']} on CIFAR-10 ({budget(net)}): test accuracy",
