@@ -6,6 +6,7 @@ import torch
 
 import sightline
 from sightline.explain import METHODS, agreement, attention_distance, explain, faithfulness, methods_for, query_maps
+from sightline.explain.compose import spread
 from sightline.explain.geometry import between
 from sightline.explain.record import record
 from sightline.explain.values import values_of, weight_gradient
@@ -127,6 +128,23 @@ def test_rollout_of_windows_is_the_product_of_their_dense_maps():
         mass, above = 0.5 * mass + 0.5 * mass @ dense, call.geometry
     found = explain(model, images, "rollout", at=(7, 6))
     torch.testing.assert_close(found.map.flatten(), mass[0], atol=1e-5, rtol=1e-4)
+
+
+def test_entries_outside_the_map_count_for_no_pixel():
+    """LR-Net and SAN give weight to the zeros around a map; spread over its pixels that weight must go nowhere."""
+    model = build("lrnet_mini")
+    with record(model) as calls, torch.no_grad():
+        model(torch.randn(1, 3, 8, 7))
+    call = calls[0]
+    taps = call.support.targets(call.height, call.width, call.queries)
+    weights = torch.rand(1, *taps.shape)
+    expected = torch.zeros(1, len(taps), call.height * call.width)
+    for query, row in enumerate(taps.tolist()):
+        for tap, target in enumerate(row):
+            if target >= 0:
+                expected[0, query, target] += weights[0, query, tap]
+    assert bool((taps < 0).any())
+    torch.testing.assert_close(spread(call, call.queries, weights, call.height * call.width), expected)
 
 
 @pytest.mark.parametrize("name", MINIS)
