@@ -44,7 +44,7 @@ test-triton: $(STAMP)  ## Run all tests of the Triton kernels by Triton's interp
 	@TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/ops/test_triton_*.py
 
 test-gpu: $(STAMP)  ## Run the tests that need a GPU: the Triton kernels, fused attention, whole nets
-	@$(BIN)/python -m pytest -n 0 -rs tests/ops/test_triton_*.py tests/gpu
+	@$(BIN)/python -m pytest -n 0 -rs tests/ops/test_triton_*.py tests/ops/test_fused_attention.py tests/gpu
 
 survive: $(STAMP)  ## Kill trainings 20 times, on one and two processes, and compare them bit by bit with undisturbed ones
 	@SIGHTLINE_KILLS=20 $(BIN)/python -m pytest -n 0 -s tests/survive

@@ -51,11 +51,16 @@ def _never(*operands: Any, **options: Any) -> bool:
     return False
 
 
-def kernels_allowed(backend: str) -> bool:
-    """Whether a caller that named `backend` leaves a compiled kernel to us: it or the context says "auto" or "cpu", and nothing is
-    being exported (see above)."""
-    wanted = _preferred if backend == AUTO else backend
-    return wanted == "cpu" or (wanted == AUTO and not exporting())
+def asked(backend: str) -> str:
+    """The backend that a caller who named `backend` asks for, "auto" replaced by the context's."""
+    return _preferred if backend == AUTO else backend
+
+
+def kernels_allowed(backend: str, name: str = "cpu") -> bool:
+    """Whether a caller that named `backend` leaves the kernels `name` to us: it or the context says "auto" or that name, and
+    nothing is being exported (see above)."""
+    wanted = asked(backend)
+    return wanted == name or (wanted == AUTO and not exporting())
 
 
 def free_to_choose(backend: str) -> bool:

@@ -1,6 +1,7 @@
 """What every Triton kernel is held to, by Triton's interpreter (TRITON_INTERPRET=1) or on a GPU where there is one."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -39,3 +40,23 @@ def check_repeats(op: Callable[..., Tensor], operands: Sequence[Tensor | None], 
     for _ in range(1 if support.INTERPRETING else 20):
         for one, other in zip(kernels.results(call, here(operands)), first, strict=True):
             assert torch.equal(one, other)
+
+
+def check_gradients(op: Callable[..., Tensor], operands: Sequence[Tensor | None], options: dict[str, Any]) -> None:
+    """Each gradient alone, the same bits again, and in channels-last."""
+    call, tensors = partial(op, **options, backend="triton"), here(operands)
+    kernels.check_subsets(call, tensors)
+    check_repeats(op, operands, options)
+    last = [
+        one if one is None or one.ndim != 4 else one.contiguous(memory_format=torch.channels_last) for one in tensors
+    ]
+    for one, other in zip(kernels.results(call, last), kernels.results(call, tensors), strict=True):
+        assert torch.equal(one, other)
+
+
+def check_forms(
+    op: Callable[..., Tensor], operands: Sequence[Tensor | None], options: dict[str, Any], name: str
+) -> None:
+    """Layouts; compile and export, in which the operator is called `name`."""
+    kernels.check_layouts(partial(op, **options, backend="triton"), here(operands))
+    kernels.check_graphs(op, here(operands), options, name, "triton")

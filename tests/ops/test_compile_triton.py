@@ -10,7 +10,10 @@ from sightline.ops.criss_cross_attention import triton as criss_cross
 from sightline.ops.global_attention import triton as global_
 from sightline.ops.local_attention import triton as local
 from sightline.ops.local_relation import triton as relation
+from sightline.ops.pairwise_attention import triton as pairwise
+from sightline.ops.relation_mapping import triton as mapping
 from sightline.ops.vector_attention import triton as vector
+from sightline.ops.window_mapping import triton as windows
 from tests.ops.compiled import compiled, launches
 
 pytestmark = pytest.mark.skipif(
@@ -62,7 +65,41 @@ def global_attention(dtype) -> None:
     both(global_, (q, k, v, *(torch.zeros(2, 8, 784, 28) for _ in range(2))), 28, 28, 0.2)
 
 
-OPS = (local_attention, local_relation, vector_attention, criss_cross_attention, global_attention)
+def relation_mapping(dtype, side=14, channels=256, kernel_size=7) -> None:
+    """Of a stage of SAN with as many value channels."""
+    rel, groups = channels // 4, channels // 8
+    vectors = lambda *sizes: [torch.zeros(*one) if isinstance(one, tuple) else torch.zeros(one) for one in sizes]  # noqa: E731
+    first = vectors(rel + 2, rel + 2, (2, rel + 2), (rel, rel + 2))
+    second = vectors(rel, rel, (2, rel), (groups, rel), groups)
+    position = torch.zeros(1, 2, side, side, dtype=dtype)
+    mapping.forward(
+        *maps(dtype, rel, rel, side=side), position, *first, *second, 1e-5, 1e-5, kernel_size, -1, True, True
+    )
+
+
+def window_mapping(dtype, side=14, channels=256, kernel_size=7) -> None:
+    rel, groups = channels // 4, channels // 8
+    width = rel * (kernel_size**2 + 1)
+    parameters = (torch.zeros(width), torch.zeros(width), torch.ones(2, width), torch.zeros(groups, width))
+    windows.forward(*maps(dtype, rel, rel, side=side), *parameters, 1e-5, kernel_size, True)
+
+
+def concatenation(dtype) -> None:
+    a, b, value = torch.zeros(2, 784), torch.zeros(2, 196), torch.zeros(2, 196, 256, dtype=dtype).mT
+    y = pairwise.forward(a, b, value)
+    pairwise.backward([True] * 3, y, a, b, value)
+
+
+OPS = (
+    local_attention,
+    local_relation,
+    vector_attention,
+    relation_mapping,
+    window_mapping,
+    concatenation,
+    criss_cross_attention,
+    global_attention,
+)
 
 
 @pytest.mark.parametrize("op", OPS, ids=lambda one: one.__name__)

@@ -1,12 +1,9 @@
 """criss_cross_attention's Triton kernels against the reference in float64."""
 
-from functools import partial
-
 import pytest
-import torch
 
 from sightline.ops import criss_cross_attention
-from tests.ops import gpu, kernels
+from tests.ops import gpu
 from tests.ops.test_cpu_criss_cross import operands
 
 pytestmark = gpu.needs_triton
@@ -25,18 +22,6 @@ def test_narrow_floats(dtype):
 
 
 @pytest.mark.slow
-def test_repeats_subsets_and_channels_last():
-    tensors = operands((1, 3), (3, 2), 1)
-    call = partial(criss_cross_attention, backend="triton")
-    kernels.check_subsets(call, gpu.here(tensors))
-    gpu.check_repeats(criss_cross_attention, tensors, {})
-    last = [one.contiguous(memory_format=torch.channels_last) for one in gpu.here(tensors)]
-    for one, other in zip(kernels.results(call, last), kernels.results(call, gpu.here(tensors)), strict=True):
-        assert torch.equal(one, other)
-
-
-@pytest.mark.slow
-def test_layouts_and_graphs():
-    tensors = operands((3, 4), (3, 2))
-    kernels.check_layouts(partial(criss_cross_attention, backend="triton"), gpu.here(tensors))
-    kernels.check_graphs(criss_cross_attention, gpu.here(tensors), {}, "triton_criss_cross_attention", "triton")
+def test_gradients_and_forms():
+    gpu.check_gradients(criss_cross_attention, operands((1, 3), (3, 2), 1), {})
+    gpu.check_forms(criss_cross_attention, operands((3, 4), (3, 2)), {}, "triton_criss_cross_attention")

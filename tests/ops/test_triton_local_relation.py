@@ -1,12 +1,9 @@
 """local_relation's Triton kernels against the reference in float64."""
 
-from functools import partial
-
 import pytest
-import torch
 
 from sightline.ops import local_relation
-from tests.ops import gpu, kernels
+from tests.ops import gpu
 from tests.ops.test_cpu_local_relation import operands
 
 pytestmark = gpu.needs_triton
@@ -34,24 +31,6 @@ def test_narrow_floats(dtype):
 
 
 @pytest.mark.slow
-def test_repeats_subsets_and_channels_last():
-    tensors, options = operands((2, 3), (3, 1, 1), (2, 2), batch=1)
-    call = partial(local_relation, **options, backend="triton")
-    kernels.check_subsets(call, gpu.here(tensors))
-    gpu.check_repeats(local_relation, tensors, options)
-    last = [one if one.ndim < 4 else one.contiguous(memory_format=torch.channels_last) for one in gpu.here(tensors)]
-    for one, other in zip(kernels.results(call, last), kernels.results(call, gpu.here(tensors)), strict=True):
-        assert torch.equal(one, other)
-
-
-@pytest.mark.slow
-def test_layouts_and_graphs():
-    tensors, options = operands((3, 4), (3, 1, 1), (2, 2), batch=2)
-    kernels.check_layouts(partial(local_relation, **options, backend="triton"), gpu.here(tensors))
-    kernels.check_graphs(local_relation, gpu.here(tensors), options, "triton_local_relation", "triton")
-
-
-def test_last_group_with_fewer_channels():
-    tensors, options = operands((2, 3), (3, 1, 1), (2, 4), batch=1)
-    fewer = (*tensors[:2], tensors[2][:, :7], tensors[3])
-    gpu.check(local_relation, fewer, options | {"share": 4})
+def test_gradients_and_forms():
+    gpu.check_gradients(local_relation, *operands((2, 3), (3, 1, 1), (2, 2), batch=1))
+    gpu.check_forms(local_relation, *operands((3, 4), (3, 1, 1), (2, 2), batch=2), "triton_local_relation")

@@ -1,12 +1,9 @@
 """vector_attention's Triton kernels against the reference in float64."""
 
-from functools import partial
-
 import pytest
-import torch
 
 from sightline.ops import vector_attention
-from tests.ops import gpu, kernels
+from tests.ops import gpu
 from tests.ops.test_cpu_vector_attention import operands
 
 pytestmark = gpu.needs_triton
@@ -34,18 +31,6 @@ def test_narrow_floats(dtype):
 
 
 @pytest.mark.slow
-def test_repeats_subsets_and_channels_last():
-    tensors, options = operands((2, 3), (3, 1, 1), (2, 2), batch=1)
-    call = partial(vector_attention, **options, backend="triton")
-    kernels.check_subsets(call, gpu.here(tensors))
-    gpu.check_repeats(vector_attention, tensors, options)
-    last = [one if one.ndim != 4 else one.contiguous(memory_format=torch.channels_last) for one in gpu.here(tensors)]
-    for one, other in zip(kernels.results(call, last), kernels.results(call, gpu.here(tensors)), strict=True):
-        assert torch.equal(one, other)
-
-
-@pytest.mark.slow
-def test_layouts_and_graphs():
-    tensors, options = operands((3, 4), (3, 1, 1), (2, 2), batch=2)
-    kernels.check_layouts(partial(vector_attention, **options, backend="triton"), gpu.here(tensors))
-    kernels.check_graphs(vector_attention, gpu.here(tensors), options, "triton_vector_attention", "triton")
+def test_gradients_and_forms():
+    gpu.check_gradients(vector_attention, *operands((2, 3), (3, 1, 1), (2, 2), batch=1))
+    gpu.check_forms(vector_attention, *operands((3, 4), (3, 1, 1), (2, 2), batch=2), "triton_vector_attention")

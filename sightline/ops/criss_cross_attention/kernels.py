@@ -18,6 +18,12 @@ SIZES = ["length", "n1", "n2", "positions", "p1", "p2", "pa"]
 
 
 @triton.jit
+def start_of(pointer, b, one, two, s_b, s_1, s_2):
+    """Where a line of a map begins."""
+    return pointer + b * s_b + one * s_1 + two * s_2
+
+
+@triton.jit
 def read(line, along, channel, s_c, s_a, length, C):
     """Rows of positions, columns of channels, zero outside."""
     inside = (along < length)[:, None] & (channel < C)[None, :]
@@ -66,7 +72,7 @@ def forward(
     spot = b * positions + one * p1 + two * p2 + rows * pa
     inside, wide = rows < length, (rows < length)[:, None] & (e < E)[None, :]
     kept = sums + spot[:, None] * E + e[None, :]
-    qs = read(q + b * q_b + one * q_1 + two * q_2, rows, d, q_c, q_a, length, D)
+    qs = read(start_of(q, b, one, two, q_b, q_1, q_2), rows, d, q_c, q_a, length, D)
     if FIRST:
         top = tl.full((M,), float("-inf"), tl.float32)
         total = tl.zeros((M,), tl.float32)
@@ -77,8 +83,8 @@ def forward(
         acc = tl.load(kept, mask=wide, other=0.0)
     for start in range(0, length, N):
         cols = start + tl.arange(0, N)
-        ks = read(k + b * k_b + one * k_1 + two * k_2, cols, d, k_c, k_a, length, D)
-        vs = read(v + b * v_b + one * v_1 + two * v_2, cols, e, v_c, v_a, length, E)
+        ks = read(start_of(k, b, one, two, k_b, k_1, k_2), cols, d, k_c, k_a, length, D)
+        vs = read(start_of(v, b, one, two, v_b, v_1, v_2), cols, e, v_c, v_a, length, E)
         logits = logits_of(qs, ks, rows, cols, length, not FIRST, PRECISION)
         higher = tl.maximum(top, tl.max(logits, 1))
         level = tl.where(higher == float("-inf"), 0.0, higher)  # beyond the line's end
@@ -89,7 +95,7 @@ def forward(
         top = higher
     if LAST:
         total = 1.0 / tl.where(inside, total, 1.0)
-        out = y + b * y_b + one * y_1 + two * y_2 + rows[:, None] * y_a + e[None, :] * y_c
+        out = start_of(y, b, one, two, y_b, y_1, y_2) + rows[:, None] * y_a + e[None, :] * y_c
         tl.store(out, (acc * total[:, None]).to(y.dtype.element_ty), mask=wide)
     else:
         tl.store(kept, acc, mask=wide)
@@ -127,17 +133,17 @@ def backward_queries(
     spot = b * positions + one * p1 + two * p2 + rows * pa
     inside, wide = rows < length, (rows < length)[:, None] & (d < D)[None, :]
     kept = sums + spot[:, None] * D + d[None, :]
-    qs = read(q + b * q_b + one * q_1 + two * q_2, rows, d, q_c, q_a, length, D)
+    qs = read(start_of(q, b, one, two, q_b, q_1, q_2), rows, d, q_c, q_a, length, D)
     deltas = tl.zeros((M,), tl.float32)
     acc = tl.zeros((M, BD), tl.float32)
     if not (DELTA and FIRST):
         deltas = tl.load(delta + spot, mask=inside, other=0.0)
     if not (DELTA or FIRST):
         acc = tl.load(kept, mask=wide, other=0.0)
-    values, grads = v + b * v_b + one * v_1 + two * v_2, dy + b * g_b + one * g_1 + two * g_2
+    values, grads = start_of(v, b, one, two, v_b, v_1, v_2), start_of(dy, b, one, two, g_b, g_1, g_2)
     for start in range(0, length, N):
         cols = start + tl.arange(0, N)
-        ks = read(k + b * k_b + one * k_1 + two * k_2, cols, d, k_c, k_a, length, D)
+        ks = read(start_of(k, b, one, two, k_b, k_1, k_2), cols, d, k_c, k_a, length, D)
         p = weights_of(qs, ks, rows, cols, length, statistics + 2 * spot, not FIRST, PRECISION)
         dp = gradient_of_weights(grads, values, rows, cols, g_c, g_a, v_c, v_a, length, E, M, N, BE, PRECISION)
         if DELTA:
@@ -147,7 +153,7 @@ def backward_queries(
     if DELTA:
         tl.store(delta + spot, deltas, mask=inside)
     elif LAST:
-        out = dq + b * d_b + one * d_1 + two * d_2 + rows[:, None] * d_a + d[None, :] * d_c
+        out = start_of(dq, b, one, two, d_b, d_1, d_2) + rows[:, None] * d_a + d[None, :] * d_c
         tl.store(out, acc.to(dq.dtype.element_ty), mask=wide)
     else:
         tl.store(kept, acc, mask=wide)
@@ -168,21 +174,21 @@ def backward_keys(
     line = b * positions + one * p1 + two * p2
     wide = (cols < length)[:, None] & (d < D)[None, :]
     kept = sums + (line + cols * pa)[:, None] * D + d[None, :]
-    ks = read(k + b * k_b + one * k_1 + two * k_2, cols, d, k_c, k_a, length, D)
+    ks = read(start_of(k, b, one, two, k_b, k_1, k_2), cols, d, k_c, k_a, length, D)
     acc = tl.zeros((N, BD), tl.float32)
     if not FIRST:
         acc = tl.load(kept, mask=wide, other=0.0)
-    values, grads = v + b * v_b + one * v_1 + two * v_2, dy + b * g_b + one * g_1 + two * g_2
+    values, grads = start_of(v, b, one, two, v_b, v_1, v_2), start_of(dy, b, one, two, g_b, g_1, g_2)
     for start in range(0, length, M):
         rows = start + tl.arange(0, M)
         spot = line + rows * pa
-        qs = read(q + b * q_b + one * q_1 + two * q_2, rows, d, q_c, q_a, length, D)
+        qs = read(start_of(q, b, one, two, q_b, q_1, q_2), rows, d, q_c, q_a, length, D)
         p = weights_of(qs, ks, rows, cols, length, statistics + 2 * spot, not FIRST, PRECISION)
         dp = gradient_of_weights(grads, values, rows, cols, g_c, g_a, v_c, v_a, length, E, M, N, BE, PRECISION)
         ds = p * (dp - tl.load(delta + spot, mask=rows < length, other=0.0)[:, None])
         acc += product(tl.trans(ds.to(qs.dtype)), qs, PRECISION)
     if LAST:
-        out = dk + b * d_b + one * d_1 + two * d_2 + cols[:, None] * d_a + d[None, :] * d_c
+        out = start_of(dk, b, one, two, d_b, d_1, d_2) + cols[:, None] * d_a + d[None, :] * d_c
         tl.store(out, acc.to(dk.dtype.element_ty), mask=wide)
     else:
         tl.store(kept, acc, mask=wide)
@@ -202,18 +208,18 @@ def backward_values(
     line = b * positions + one * p1 + two * p2
     wide = (cols < length)[:, None] & (e < E)[None, :]
     kept = sums + (line + cols * pa)[:, None] * E + e[None, :]
-    ks = read(k + b * k_b + one * k_1 + two * k_2, cols, d, k_c, k_a, length, D)
+    ks = read(start_of(k, b, one, two, k_b, k_1, k_2), cols, d, k_c, k_a, length, D)
     acc = tl.zeros((N, BE), tl.float32)
     if not FIRST:
         acc = tl.load(kept, mask=wide, other=0.0)
     for start in range(0, length, M):
         rows = start + tl.arange(0, M)
-        qs = read(q + b * q_b + one * q_1 + two * q_2, rows, d, q_c, q_a, length, D)
+        qs = read(start_of(q, b, one, two, q_b, q_1, q_2), rows, d, q_c, q_a, length, D)
         p = weights_of(qs, ks, rows, cols, length, statistics + 2 * (line + rows * pa), not FIRST, PRECISION)
-        gs = read(dy + b * g_b + one * g_1 + two * g_2, rows, e, g_c, g_a, length, E).to(ks.dtype)
+        gs = read(start_of(dy, b, one, two, g_b, g_1, g_2), rows, e, g_c, g_a, length, E).to(ks.dtype)
         acc += product(tl.trans(p.to(gs.dtype)), gs, PRECISION)
     if LAST:
-        out = dv + b * d_b + one * d_1 + two * d_2 + cols[:, None] * d_a + e[None, :] * d_c
+        out = start_of(dv, b, one, two, d_b, d_1, d_2) + cols[:, None] * d_a + e[None, :] * d_c
         tl.store(out, acc.to(dv.dtype.element_ty), mask=wide)
     else:
         tl.store(kept, acc, mask=wide)

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from sightline.ops import triton_support as support
 from sightline.ops.criss_cross_attention import cpu, reference
-from sightline.ops.triton_support import operator, power_of_two
+from sightline.ops.native import operator
+from sightline.ops.triton_support import power_of_two
 
 OPERATOR = True
 DEEPEST = 128  # key channels
@@ -148,4 +149,6 @@ def empty(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
     return cpu.empty(query, key, value), room
 
 
-operator.register(NAME, cpu.SCHEMA, forward, backward, empty, cpu.flops, reference.run)
+operator.register(
+    NAME, cpu.SCHEMA, forward, backward, empty, cpu.flops, reference.run, support.DEVICES, statistics=True
+)

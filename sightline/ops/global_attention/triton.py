@@ -11,8 +11,9 @@ from torch import Tensor
 
 from sightline.ops import triton_support as support
 from sightline.ops.global_attention.reference import relative_logits
+from sightline.ops.native import operator
 from sightline.ops.precision import widen, without_autocast
-from sightline.ops.triton_support import operator, power_of_two
+from sightline.ops.triton_support import power_of_two
 
 OPERATOR = True
 DEEPEST = 128  # channels a head
@@ -125,4 +126,4 @@ def definition(query, key, value, by_row, by_col, height, width, scale) -> Tenso
     return (logits.softmax(-1) @ v).to(query.dtype)
 
 
-operator.register(NAME, SCHEMA, forward, backward, empty, flops, definition)
+operator.register(NAME, SCHEMA, forward, backward, empty, flops, definition, support.DEVICES, statistics=True)

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from sightline.ops import triton_support as support
 from sightline.ops.local_attention import cpu
+from sightline.ops.native import operator
 from sightline.ops.native.operator import empty_map
-from sightline.ops.triton_support import operator, power_of_two
+from sightline.ops.triton_support import power_of_two
 from sightline.ops.triton_support.lattice import QUERIES, Lattice, batches, keys_block, lattice, queries_block
 from sightline.ops.window import output_size
 
@@ -236,4 +237,6 @@ def empty(query, key, value, rows, cols, kernel_size, heads, stride, dilation, e
     return empty_map(query, value.shape[1]), query.new_empty((query.shape[0], heads, *grid, 2), dtype=torch.float32)
 
 
-operator.register(NAME, cpu.SCHEMA, forward, backward, empty, cpu.flops, cpu.definition)
+operator.register(
+    NAME, cpu.SCHEMA, forward, backward, empty, cpu.flops, cpu.definition, support.DEVICES, statistics=True
+)

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from sightline.ops import triton_support as support
 from sightline.ops.local_relation import cpu
+from sightline.ops.native import operator
 from sightline.ops.native.operator import empty_map, table
-from sightline.ops.triton_support import operator, power_of_two
+from sightline.ops.triton_support import power_of_two
 
 OPERATOR = True
 WIDEST = 64  # channels that share a weight
@@ -151,4 +152,6 @@ def empty(query, key, value, geometry, *options) -> tuple[Tensor, Tensor]:
     )
 
 
-operator.register(NAME, cpu.SCHEMA, forward, backward, empty, cpu.flops, cpu.definition)
+operator.register(
+    NAME, cpu.SCHEMA, forward, backward, empty, cpu.flops, cpu.definition, support.DEVICES, statistics=True
+)

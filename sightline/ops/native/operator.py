@@ -56,61 +56,73 @@ def channels_last(x: Tensor) -> bool:
 def register(
     name: str,
     schema: str,
-    forward: Callable[..., Tensor],
+    forward: Callable[..., Any],
     backward: Callable[..., Sequence[Tensor | None]],
-    empty: Callable[..., Tensor],
+    empty: Callable[..., Any],
     flops: Callable[..., int],
     definition: Callable[..., Tensor],
+    devices: Sequence[str] = ("CPU",),
+    statistics: bool = False,
 ) -> None:
     """Define `torch.ops.sightline.<name>` and the operator of its gradient, `<name>_backward`.
 
     Args:
         name: the operator's name.
         schema: its operands, tensors (optional ones too) before all options: "(Tensor query, ..., int kernel_size)".
-        forward: runs the kernel on the operands.
-        backward: (needed, gradient, *operands) to one gradient a tensor, None where `needed` is False.
-        empty: an uninitialised output for the operands; also what a compiler takes the output to look like.
+        forward: runs the kernel on the operands: the answer, or answer and statistics.
+        backward: (needed, gradient, *operands), or (needed, gradient, answer, statistics, *operands), to one gradient a tensor,
+            None where `needed` is False.
+        empty: what forward returns, uninitialised; also what a compiler takes it to look like.
         flops: floating-point operations of the forward kernel from the operands' shapes; backward counts two and a half times that.
         definition: the reference on the operands: it gives derivatives of the gradient.
+        devices: where the kernel runs.
+        statistics: the operator also returns what backward needs beside the operands, the softmax's statistics.
     """
-    tensors = schema.count("Tensor")
-    define(name, schema + " -> Tensor", forward, empty)
-    inner = schema.removeprefix("(")
+    tensors, kept = schema.count("Tensor"), 2 if statistics else 0
+    returned, extra = ("(Tensor, Tensor)", "Tensor answer, Tensor statistics, ") if statistics else ("Tensor", "")
+    define(name, f"{schema} -> {returned}", forward, empty, devices, flops)
     gradient = define(
         name + "_backward",
-        f"(bool[] needed, Tensor grad, {inner} -> Tensor[]",
+        f"(bool[] needed, Tensor grad, {extra}{schema.removeprefix('(')} -> Tensor[]",
         lambda needed, *rest: given(backward(needed, *rest)),
-        lambda needed, _grad, *operands: given(
-            [torch.empty_like(one) if want else None for want, one in zip(needed, operands, strict=False)]
+        lambda needed, _grad, *rest: given(
+            [torch.empty_like(one) if want else None for want, one in zip(needed, rest[kept:], strict=False)]
         ),
-    )
-    register_flop_formula(getattr(torch.ops.sightline, name))(lambda *shapes, out_shape=None: flops(*shapes))
-    register_flop_formula(getattr(torch.ops.sightline, name + "_backward"))(
-        lambda _needed, _grad, *shapes, out_shape=None: flops(*shapes) * 5 // 2
+        devices,
+        lambda _needed, _grad, *shapes: flops(*shapes[kept:]) * 5 // 2,
     )
 
-    def remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs[:tensors])
+    def remember(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.save_for_backward(*inputs[:tensors], *(output if statistics else ()))
         ctx.options = inputs[tensors:]
 
-    def differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        needed = list(ctx.needs_input_grad[:tensors])
+    def differentiate(ctx: Any, grad: Tensor, *_of_statistics: Tensor) -> tuple[Tensor | None, ...]:
+        needed, nothing = list(ctx.needs_input_grad[:tensors]), [None] * len(ctx.options)
+        operands, kept = ctx.saved_tensors[:tensors], ctx.saved_tensors[tensors:]
         if torch.is_grad_enabled():  # create_graph=True
-            return *differentiable(definition, needed, grad, ctx.saved_tensors, ctx.options), *[None] * len(ctx.options)
-        found = iter(gradient(needed, grad, *ctx.saved_tensors, *ctx.options))
-        return *[next(found) if want else None for want in needed], *[None] * len(ctx.options)
+            return *differentiable(definition, needed, grad, operands, ctx.options), *nothing
+        found = iter(gradient(needed, grad, *kept, *operands, *ctx.options))
+        return *[next(found) if want else None for want in needed], *nothing
 
     torch.library.register_autograd(f"sightline::{name}", differentiate, setup_context=remember, lib=library)
 
 
 def define(
-    name: str, schema: str, run: Callable[..., Any], fake: Callable[..., Any], devices: Sequence[str] = ("CPU",)
+    name: str,
+    schema: str,
+    run: Callable[..., Any],
+    fake: Callable[..., Any],
+    devices: Sequence[str] = ("CPU",),
+    flops: Callable[..., int] | None = None,
 ) -> Any:
-    """Define `torch.ops.sightline.<name>` on these devices, without a derivative, and what a compiler takes it to return."""
+    """Define `torch.ops.sightline.<name>` on these devices, without a derivative: what a compiler takes it to return, and, where it
+    is to be counted, its floating-point operations from the operands' shapes."""
     library.define(name + schema)
     for device in devices:
         library.impl(name, run, device)
     torch.library.register_fake(f"sightline::{name}", fake, lib=library)
+    if flops is not None:
+        register_flop_formula(getattr(torch.ops.sightline, name))(lambda *shapes, out_shape=None: flops(*shapes))
     return getattr(torch.ops.sightline, name).default
 
 

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from sightline.ops.dispatch import AUTO, choose
-from sightline.ops.pairwise_attention import linear, reference, sdpa, sorting
+from sightline.ops.pairwise_attention import linear, reference, sdpa, sorting, triton
 from sightline.ops.pairwise_attention.cost import cost
 from sightline.ops.tap import Op
 
-BACKENDS = {"linear": linear, "sorting": sorting, "sdpa": sdpa, "reference": reference}
+BACKENDS = {"linear": linear, "triton": triton, "sorting": sorting, "sdpa": sdpa, "reference": reference}
 SIMILARITIES = ("embedded_gaussian", "gaussian", "dot_product", "concatenation")
 
 

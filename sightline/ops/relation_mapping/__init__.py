@@ -6,28 +6,17 @@
 Shapes: centre (B, R, h, w), around (B, R, h + K - 1, w + K - 1), its border included; W1 (D, R), W2 (G, D); l (B, G, K*K, h, w).
 Source: Zhao et al. 2020, arXiv 2004.13621, section 3 (gamma), with the norms of the authors' code.
 Ours:   one op, because r and the hidden layer are K*K times as large as the map: a kernel makes them block by block in cache, in
-        the backward pass anew. The moments of a norm in training are those of its batch; they are computed first, by `moments`.
+        the backward pass anew; on a GPU `triton.run` makes them in registers, for inference. The moments of a norm in training
+        are those of its batch; they are computed first, by `moments`.
 """
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from sightline.ops.relation_mapping import cpu, reference
+from sightline.ops.relation_mapping import cpu, reference, triton
+from sightline.ops.relation_mapping.norm import Norm
 
-__all__ = ["Norm", "cpu", "moments", "reference", "relation_mapping"]
-
-
-@dataclass(frozen=True)
-class Norm:
-    """A batch normalisation: gain and offset (C,), moments (2, C) mean and biased variance; batch: they are the batch's own."""
-
-    gain: Tensor
-    offset: Tensor
-    moments: Tensor
-    eps: float
-    batch: bool
+__all__ = ["Norm", "cpu", "moments", "reference", "relation_mapping", "triton"]
 
 
 def relation_mapping(

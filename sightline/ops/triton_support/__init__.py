@@ -18,6 +18,7 @@ from sightline.ops.native.operator import transformed
 from sightline.ops.triton_support import tune
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+DEVICES = ("CUDA", "CPU")  # of our operators; the CPU for Triton's interpreter
 OLDEST = (8, 0)  # compute capability: bfloat16 and TF32 products begin there
 INTERPRETING = os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "yes", "on", "y")  # as triton reads it
 INSTALLED = find_spec("triton") is not None

@@ -18,3 +18,18 @@ def product(a, b, PRECISION: tl.constexpr):
         low = (b - high.to(tl.float32)).to(a.dtype)
         found = tl.dot(a, high) + tl.dot(a, low)
     return found
+
+
+@triton.jit
+def tile_of(pid, p, tiles_h, tiles_w, P: tl.constexpr):
+    """Of a program: what its number leaves beside the tiles, rows and columns of places p of its tile of P / 8 rows of 8."""
+    tile, rest = pid % (tiles_h * tiles_w), pid // (tiles_h * tiles_w)
+    return rest, tile // tiles_w * (P // 8) + p // 8, tile % tiles_w * 8 + p % 8
+
+
+@triton.jit
+def fold(place, size):
+    """Places along an axis, folded into it by reflection that does not repeat the edge, however far they are."""
+    last = size - 1
+    folded = tl.abs(place) % tl.maximum(2 * last, 1)
+    return tl.minimum(folded, 2 * last - folded)

@@ -8,7 +8,7 @@ Legend: P positions of a tile of P / 8 rows of 8; T taps of a window row, a powe
 import triton
 import triton.language as tl
 
-from sightline.ops.triton_support.kernels import LOG2E
+from sightline.ops.triton_support.kernels import LOG2E, tile_of
 
 SIZES = ["H", "W", "h", "w", "tiles_h", "tiles_w"]
 
@@ -16,9 +16,7 @@ SIZES = ["H", "W", "h", "w", "tiles_h", "tiles_w"]
 @triton.jit
 def place(pid, tiles_h, tiles_w, groups: tl.constexpr, P: tl.constexpr, N: tl.constexpr):
     """Of a program: batch (64 bits), groups (N,), rows and columns (P,)."""
-    p = tl.arange(0, P)
-    tile, rest = pid % (tiles_h * tiles_w), pid // (tiles_h * tiles_w)
-    row, col = tile // tiles_w * (P // 8) + p // 8, tile % tiles_w * 8 + p % 8
+    rest, row, col = tile_of(pid, tl.arange(0, P), tiles_h, tiles_w, P)
     blocks = tl.cdiv(groups, N)
     return (rest // blocks).to(tl.int64), rest % blocks * N + tl.arange(0, N), row, col
 

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from sightline.ops import triton_support as support
 from sightline.ops import window
+from sightline.ops.native import operator
 from sightline.ops.precision import without_autocast
-from sightline.ops.triton_support import operator, power_of_two
+from sightline.ops.triton_support import power_of_two
 from sightline.ops.vector_attention import cpu
 
 OPERATOR = True
@@ -120,4 +121,6 @@ def empty(logits, value, kernel_size, stride, dilation, softmax, border) -> tupl
     return cpu.empty(logits, value), logits.new_empty(kept, dtype=torch.float32)
 
 
-operator.register(NAME, cpu.SCHEMA, forward, backward, empty, cpu.flops, cpu.definition)
+operator.register(
+    NAME, cpu.SCHEMA, forward, backward, empty, cpu.flops, cpu.definition, support.DEVICES, statistics=True
+)

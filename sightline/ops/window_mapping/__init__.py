@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sightline.ops.relation_mapping import Norm
-from sightline.ops.window_mapping import cpu, reference
+from sightline.ops.window_mapping import cpu, reference, triton
 
-__all__ = ["cpu", "moments", "reference", "window_mapping"]
+__all__ = ["cpu", "moments", "reference", "triton", "window_mapping"]
 
 
 def window_mapping(around: Tensor, norm: Norm, weight: Tensor, *, kernel_size: int, backend: str = "cpu") -> Tensor:
