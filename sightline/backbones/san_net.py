@@ -11,6 +11,7 @@ Ours:   the small nets, for images of 8 to 64 pixels: stages at 1, 1/2 and 1/4 o
 Legend: B batch, C channels, H W rows and columns.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 
 from sightline.backbones.catalogue import Net
 from sightline.backbones.register import SMALL, register
+from sightline.backbones.stage_intermediates import StageIntermediates
 from sightline.layers import PairwiseSelfAttention2d, PatchwiseSelfAttention2d
 
 
@@ -101,7 +103,7 @@ class SANStage(nn.Module):
         return F.relu(self.norm(x), inplace=True)
 
 
-class SAN(nn.Module):
+class SAN(StageIntermediates):
     """A SAN for image recognition, with timm's model conventions. Input (B, in_chans, H, W), any H and W.
 
     Args:
@@ -144,6 +146,12 @@ class SAN(nn.Module):
     def forward_features(self, x: Tensor) -> Tensor:
         """The feature map (B, num_features, H', W') before pooling."""
         return self.stages(self.stem(x))
+
+    def _levels(self) -> list[Callable[[Tensor], Tensor]]:
+        return [self.stem, *self.stages]
+
+    def _cut(self, last: int) -> None:
+        self.stages = self.stages[:last]
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Logits (B, num_classes) of a feature map; the pooled features when pre_logits."""

@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from sightline.backbones.indices import chosen
+
 FORMATS = ("NCHW", "NLC")
 
 
@@ -44,13 +46,13 @@ class Intermediates(nn.Module):
         """
         if output_fmt not in FORMATS:
             raise ValueError(f"output_fmt must be one of {', '.join(FORMATS)}; got {output_fmt!r}")
-        chosen, found, start = self._chosen(indices), [], self.num_prefix_tokens
+        wanted, found, start = chosen(indices, len(self.blocks)), [], self.num_prefix_tokens
         tokens, grid = self._embed(x)
         for index in range(len(self.blocks)):
-            if stop_early and index > max(chosen):
+            if stop_early and index > max(wanted):
                 break
             tokens = self._run(index, tokens, grid)
-            if index in chosen:
+            if index in wanted:
                 found.append(self.norm(tokens) if norm else tokens)
         shown = [one[:, start:] for one in found]
         if output_fmt == "NCHW":
@@ -63,13 +65,13 @@ class Intermediates(nn.Module):
         self, indices: int | Sequence[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
         """Drop the blocks after the last chosen one and, when asked, the last norm and the head; timm's interface."""
-        chosen = self._chosen(indices)
-        self.blocks = self.blocks[: max(chosen) + 1]
+        wanted = chosen(indices, len(self.blocks))
+        self.blocks = self.blocks[: max(wanted) + 1]
         if prune_norm:
             self.norm = nn.Identity()
         if prune_head:
             self.reset_classifier(0)
-        return chosen
+        return wanted
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """The net's own."""
@@ -80,13 +82,3 @@ class Intermediates(nn.Module):
 
     def _run(self, layer: int, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         raise NotImplementedError
-
-    def _chosen(self, indices: int | Sequence[int] | None) -> list[int]:
-        depth = len(self.blocks)
-        if indices is None or isinstance(indices, int):
-            last = depth if indices is None else indices
-            indices = range(depth - last, depth)
-        chosen = [index % depth if -depth <= index < depth else depth for index in indices]
-        if not chosen or depth in chosen:
-            raise ValueError(f"indices must name blocks -{depth}..{depth - 1}; got {list(indices)}")
-        return chosen

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from sightline.backbones.layout import FasterLayout
 from sightline.backbones.residual import Block, Bottleneck, Channelwise, Spatial
+from sightline.backbones.stage_intermediates import StageIntermediates
 from sightline.backbones.stem import CONV_STEM, Stem
 
 
@@ -58,7 +59,7 @@ class TrunkConfig:
         return self.widths[stage] * self.expansion if self.outputs is None else self.outputs[stage]
 
 
-class Trunk(nn.Module):
+class Trunk(StageIntermediates):
     """A residual net for image recognition, with timm's model conventions. Input (B, in_chans, H, W), any H and W.
 
     Args:
@@ -112,11 +113,28 @@ class Trunk(nn.Module):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """The feature map (B, num_features, H', W') before pooling."""
-        x = self.maxpool(self.act1(self.bn1(self.conv1(self.layout(x)))))
-        for name in self.stages:
-            stage = getattr(self, name)
-            x = checkpoint_seq(stage, x) if self.grad_checkpointing and self.training else stage(x)
-        return self.neck(x)
+        for level in self._levels():
+            x = level(x)
+        return x
+
+    def _levels(self) -> list[Callable[[Tensor], Tensor]]:
+        stages = [partial(self._stage, name) for name in self.stages]
+        return [self._stem, *stages, *([] if isinstance(self.neck, nn.Identity) else [self.neck])]
+
+    def _stem(self, x: Tensor) -> Tensor:
+        return self.act1(self.bn1(self.conv1(self.layout(x))))
+
+    def _stage(self, name: str, x: Tensor) -> Tensor:
+        stage = getattr(self, name)
+        x = self.maxpool(x) if name == "layer1" else x
+        return checkpoint_seq(stage, x) if self.grad_checkpointing and self.training else stage(x)
+
+    def _cut(self, last: int) -> None:
+        if last <= len(self.stages):
+            self.neck = nn.Identity()
+        for name in self.stages[last:]:
+            delattr(self, name)
+        self.stages = self.stages[:last]
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Logits (B, num_classes) of a feature map; the pooled features when pre_logits."""
