@@ -14,9 +14,11 @@ from typing import Any
 
 from bars import bars
 
-from sightline.bench import SECTIONS
+from sightline.bench import SECTIONS, Settings
+from sightline.bench.nets import NET_SECONDS
 from sightline.bench.read import limit
 from sightline.bench.table import section_rows
+from sightline.cost.timing import LEAST
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, PAGE = ROOT / "docs" / "results", ROOT / "docs" / "performance.md"
@@ -35,10 +37,10 @@ HOW = """
 
 - **Correctness first.** Each contender runs on the whole batch; output and gradients of its first image are compared with the
   definition in float64. More than 2e-4 of the largest value off, and it gets no time: its row says so.
-- **In turn.** A sample is the mean of as many calls as take 30 ms. Every round takes one sample of each contender of a case,
-  starting with another one each time, in one process. Shown are median (quartiles) of up to 9 rounds; a contender whose samples
-  took a second sits out further rounds, a case ends after 6 seconds (nets: 12), both not before 3 rounds. A ratio is the median of
-  the ratios within each round that both were in. The JSON holds all samples.
+- **In turn.** A sample is the mean of as many calls as take {sample:g} ms. Every round takes one sample of each contender of
+  a case, starting with another one each time, in one process. Shown are median (quartiles) of up to {rounds} rounds; a contender
+  whose samples took {seconds:g} s (nets: {net_seconds:g} s) sits out further rounds, but not before {least}. A ratio is the median
+  of the ratios within each round that both were in. The JSON holds all samples.
 - **Against.** *sightline* is the operator as it runs by itself, the backend it takes stands in the last column; *sightline
   reference* is its definition in plain PyTorch; *unfold* is what public PyTorch versions do, written plainly in
   `sightline/bench/unfold.py`; *SDPA with a mask* and *FlexAttention* are torch's own attention where it can express the operator;
@@ -80,7 +82,13 @@ def page(results: Mapping[str, Any]) -> str:
     parts = [HEAD, _took(results), "## What was to be reached\n\n", _bars(results), "\n"]
     for name, measured in results.items():
         parts += [f"\n## {TITLES[name]}\n\n", _where(measured), "\n\n", _section(name, measured)]
-    return "".join([*parts, HOW])
+    return "".join([*parts, _how(Settings())])
+
+
+def _how(settings: Settings) -> str:
+    """HOW with the command's own settings."""
+    numbers = {"rounds": settings.rounds, "seconds": settings.seconds, "net_seconds": NET_SECONDS * settings.seconds}
+    return HOW.format(**numbers, sample=1e3 * settings.sample_seconds, least=LEAST)
 
 
 def _took(results: Mapping[str, Any]) -> str:

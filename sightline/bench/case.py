@@ -8,6 +8,7 @@ from torch import Tensor, nn
 FORWARD, BOTH = "forward", "forward + backward"
 DIRECTIONS = (FORWARD, BOTH)
 OURS, REFERENCE, RIVAL, BASELINE = "ours", "reference", "rival", "baseline"
+KIN = "kin"  # another operation, shown beside ours: its answer is not compared and it is not what ours is measured against
 
 
 class CannotRunError(Exception):
@@ -22,7 +23,7 @@ class Contender:
         name: shown in tables.
         run: operands -> answer. It raises `CannotRunError` where it can not.
         kind: "ours", "reference" (also ours: the definition), "rival" (the same answer by other means) or "baseline" (another
-            operation, which ours is measured against; its answer is not compared).
+            operation, which ours is measured against; its answer is not compared) or "kin" (another operation, shown alone).
         operands: a baseline's own operands.
         parameters: tensors beside the operands that a backward pass gives gradients to.
         backward: has it a backward pass?

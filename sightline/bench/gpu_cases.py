@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from sightline.bench import masked, unfold
-from sightline.bench.case import Case, Contender
-from sightline.bench.gpu import KIN
+from sightline.bench.case import KIN, Case, Contender
 from sightline.bench.ops import HEADS, SAN_STAGES, SHARE, STAGES, WINDOW, convolution, flex_or_why, prepared
 
 BATCH = 256

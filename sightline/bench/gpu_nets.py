@@ -12,9 +12,12 @@ from torch import nn
 from sightline.backbones import create_model
 from sightline.bench import gpu
 from sightline.bench.case import BASELINE, BOTH, FORWARD, OURS
-from sightline.bench.nets import NetCase
+from sightline.bench.gate import Verdict
+from sightline.bench.measure import entry, fill
+from sightline.bench.nets import NET_SECONDS, NetCase, net_record
 from sightline.bench.settings import Settings
-from sightline.cost import count
+from sightline.cost.timing import interleaved
+from sightline.ops.triton_support.tune import events
 
 BATCH = 128
 GROUPS = {  # the first of each is what the others are measured against
@@ -47,9 +50,10 @@ def measure(case: NetCase, settings: Settings) -> dict[str, Any]:
     direction = BOTH if case.training else FORWARD
     images = torch.rand(case.batch, 3, case.side, case.side, device=settings.device)
     records, calls = {}, {}
+    each = NET_SECONDS * settings.seconds
     for place, name in enumerate(case.nets):
         model = build(name).to(settings.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        records[name] = _record(name, model, case, BASELINE if place == 0 else OURS)
+        records[name] = net_record(name, model, case, Verdict(), BASELINE if place == 0 else OURS)
         try:
             call = step(model, images.contiguous(memory_format=torch.channels_last), case.training)
             call()
@@ -57,16 +61,8 @@ def measure(case: NetCase, settings: Settings) -> dict[str, Any]:
             records[name]["refused"] = f"batch {case.batch} does not fit the card"
         else:
             calls[name] = call
-    for name, times in gpu.samples(calls, settings).items():
-        records[name]["seconds"][direction] = [float(f"{one:.5g}") for one in times]
-    return {
-        "name": case.name,
-        "about": case.about,
-        "batch": case.batch,
-        "macs": 0,
-        "machine": gpu.peaks(settings.device).as_dict(),
-        "contenders": list(records.values()),
-    }
+    fill(records, direction, interleaved(calls, settings.rounds, settings.sample_seconds, each, events))
+    return entry(case, records, case.batch, machine=gpu.peaks(settings.device).as_dict())
 
 
 def build(name: str) -> nn.Module:
@@ -95,18 +91,3 @@ def step(model: nn.Module, images: torch.Tensor, training: bool) -> Callable[[],
         torch.stack(list(out) if isinstance(out, tuple) else [out]).float().mean().backward()
 
     return train if training else infer
-
-
-def _record(name: str, model: nn.Module, case: NetCase, kind: str) -> dict[str, Any]:
-    counted = count(model, (case.side, case.side))
-    return {
-        "name": name,
-        "kind": kind,
-        "note": "",
-        "refused": "",
-        "error": {"forward": None, "backward": None},
-        "parameters": counted.parameters,
-        "macs": counted.macs,
-        "seconds": {},
-        "memory": {},
-    }

@@ -17,11 +17,10 @@ from torch import nn
 from sightline.backbones import create_model, list_models
 from sightline.bench.case import BASELINE, BOTH, FORWARD, OURS
 from sightline.bench.gate import TOLERANCE, Verdict, difference
-from sightline.bench.measure import finite
+from sightline.bench.measure import entry, fill, finite, remember_memory
 from sightline.bench.settings import Settings
 from sightline.cost import count
 from sightline.cost.measure import inference, training_step
-from sightline.cost.resident import peak_extra
 from sightline.cost.timing import interleaved, timed
 from sightline.ops import use_backend
 
@@ -29,11 +28,14 @@ BASE = ("conv_resnet50", "resnet50")  # the first that there is
 GROUPS = {
     "windows": ("sasa_resnet50", "lrnet50"),
     "vector": ("san10_pairwise", "san10_patchwise"),
-    "blocks": ("aa_resnet50", "nonlocal_resnet50", "ccnet_resnet50"),
+    "blocks": ("aa_resnet50", "nonlocal_resnet50"),
     "tokens": ("vit_s16", "deit_s16_distilled"),
+    "dilated, batch 2": ("ccnet_resnet50",),  # its last stages keep a map of 28 x 28, ten times the multiply-adds
 }
+BATCH, FEW = 8, 2
 OTHERS = {"transformers": ("deit_small_patch16_224", "deit_s16")}  # beside another library's own net, the first: timm's
 SMALL = ("resnet_mini", "sasa_resnet_mini", "lrnet_mini", "san_mini_pairwise", "san_mini_patchwise", "vit_mini")
+NET_SECONDS = 4  # times what another contender may take
 GATE_SIDE = 96  # pixels a side of the image that logits are compared on; float64 takes its time
 LAYOUTS = {"": torch.contiguous_format, "channels last": torch.channels_last}
 
@@ -74,9 +76,10 @@ def cases() -> list[NetCase]:
     for word in ("inference", "training"):
         for group, names in GROUPS.items():
             nets = (base, *(name for name in names if name in known))
-            found.append(NetCase(f"{word}, {group}", nets, 224, 8, word == "training", False))
+            batch = FEW if group.endswith(f"batch {FEW}") else BATCH
+            found.append(NetCase(f"{word}, {group}", nets, 224, batch, word == "training", False))
         for group, nets in OTHERS.items():  # timm's transformers take images of their own size alone
-            found.append(NetCase(f"{word}, {group}", nets, 224, 8, word == "training", False, gate_side=224))
+            found.append(NetCase(f"{word}, {group}", nets, 224, BATCH, word == "training", False, gate_side=224))
     return found
 
 
@@ -85,26 +88,17 @@ def measure(case: NetCase, settings: Settings) -> dict[str, Any]:
     torch.manual_seed(0)
     step, direction = (training_step, BOTH) if case.training else (inference, FORWARD)
     images = torch.rand(case.batch, 3, case.side, case.side, device=settings.device)
-    records, calls = {}, {}
+    records, calls, known = {}, {}, {}
     for index, name in enumerate(case.nets):
         model = create_model(name, num_classes=1000, img_size=case.side).to(settings.device)
         verdict = check(model, min(case.side, case.gate_side))
-        records[name] = _record(name, model, case, verdict, BASELINE if index == 0 else OURS)
+        records[name] = net_record(name, model, case, verdict, BASELINE if index == 0 else OURS)
         if not verdict.refused:
-            records[name]["note"], calls[name] = best_layout(model, images, step, settings.device)
-    samples = interleaved(calls, settings.rounds, settings.sample_seconds, 2 * settings.seconds)
-    for name, times in samples.items():
-        records[name]["seconds"][direction] = [float(f"{one:.5g}") for one in times]
-    for name, one in calls.items():
-        if settings.memory:
-            records[name]["memory"][direction], records[name]["memory_counts"] = peak_extra(one, settings.device)
-    return {
-        "name": case.name,
-        "about": case.about,
-        "batch": case.batch,
-        "macs": 0,
-        "contenders": list(records.values()),
-    }
+            records[name]["note"], calls[name], known[name] = best_layout(model, images, step, settings.device)
+    each = NET_SECONDS * settings.seconds
+    fill(records, direction, interleaved(calls, settings.rounds, settings.sample_seconds, each, known=known))
+    remember_memory(records, direction, calls, settings)
+    return entry(case, records, case.batch)
 
 
 def check(model: nn.Module, side: int) -> Verdict:
@@ -132,8 +126,8 @@ def check(model: nn.Module, side: int) -> Verdict:
 
 def best_layout(
     model: nn.Module, images: torch.Tensor, step: Callable[[nn.Module, torch.Tensor], None], device: str
-) -> tuple[str, Callable[[], None]]:
-    """The faster of the two memory layouts by a step of each, and the call that makes a step in it."""
+) -> tuple[str, Callable[[], None], float]:
+    """The faster of the two memory layouts by a step of each, the call that makes a step in it, and its seconds."""
     found = {}
     for name, layout in LAYOUTS.items():
         shaped = copy.deepcopy(model).to(memory_format=layout)  # type: ignore[call-overload]
@@ -141,7 +135,8 @@ def best_layout(
         call()
         found[name] = (timed(call), call)
     best = min(found, key=lambda name: found[name][0])
-    return best, found[best][1]
+    seconds, call = found[best]
+    return best, call, seconds
 
 
 def _step(
@@ -155,7 +150,8 @@ def _step(
     return call
 
 
-def _record(name: str, model: nn.Module, case: NetCase, verdict: Verdict, kind: str) -> dict[str, Any]:
+def net_record(name: str, model: nn.Module, case: NetCase, verdict: Verdict, kind: str) -> dict[str, Any]:
+    """A net's entry, times still to come."""
     counted = count(model, (case.side, case.side))
     return {
         "name": name,

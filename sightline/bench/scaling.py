@@ -15,13 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sightline.bench.case import BASELINE, FORWARD, CannotRunError, Contender, Prepared
-from sightline.bench.measure import call, judge, record
+from sightline.bench.measure import call, entry, fill, judge, record
 from sightline.bench.ops import exactly, ours
 from sightline.bench.settings import Settings
 from sightline.cost.timing import interleaved, spread
 
 SIDES = (32, 64, 128, 256)
 CHANNELS, HEADS, SHARE, WINDOW = 64, 8, 8, 7
+LONGEST = 2.0  # seconds of a call that are waited for
 Make = Callable[[int, str], Prepared]
 
 
@@ -60,26 +61,24 @@ def measure(case: Growth, settings: Settings) -> dict[str, Any]:
     """Times of every contender at every size, the gate at its smallest; a size is left out once it would take too long."""
     torch.manual_seed(0)
     sides = SIDES[:2] if settings.quick else SIDES
+    wait = torch.cuda.synchronize if settings.device.startswith("cuda") else None
     records: dict[str, dict[str, Any]] = {}
     for side in sides:
         prepared = case.make(side, settings.device)
         new = [one for one in prepared.contenders if one.name not in records]
         verdicts = judge(replace(prepared, contenders=new), backward=False) if new else {}
         records |= {one.name: record(one, verdicts[one.name]) | {"sides": []} for one in new}
-        able = [one for one in prepared.contenders if _worth_it(records[one.name], side, settings)]
+        able = [one for one in prepared.contenders if _worth_it(records[one.name], side)]
         able = [replace(one, needs=0) for one in able]
-        calls = {one.name: call(one, prepared.operands, FORWARD, settings.device) for one in able}
+        calls = {one.name: call(one, prepared.operands, FORWARD, wait) for one in able}
         calls = {name: one for name, one in calls.items() if _runs(one)}
-        samples = interleaved(
-            calls, min(settings.rounds, 5), settings.sample_seconds, settings.seconds, settings.contender_seconds
-        )
-        for name, times in samples.items():
+        fill(records, str(side), interleaved(calls, min(settings.rounds, 5), settings.sample_seconds, settings.seconds))
+        for name in calls:
             records[name]["sides"].append(side)
-            records[name]["seconds"][str(side)] = [float(f"{one:.5g}") for one in times]
     for one in records.values():
         points = [(side, spread(one["seconds"][str(side)]).median) for side in one["sides"]]
         one["slope"], one["last_slope"] = slope(points), slope(points[-2:])
-    return {"name": case.name, "about": case.about, "batch": 1, "macs": 0, "contenders": list(records.values())}
+    return entry(case, records, batch=1)
 
 
 def slope(points: Sequence[tuple[int, float]]) -> float | None:
@@ -90,8 +89,8 @@ def slope(points: Sequence[tuple[int, float]]) -> float | None:
     return round(statistics.linear_regression(pixels, seconds).slope, 3)
 
 
-def _worth_it(one: dict[str, Any], side: int, settings: Settings) -> bool:
-    """Not refused, without a gap in sizes, and, should time grow with the square of the pixels, not beyond the time of a case."""
+def _worth_it(one: dict[str, Any], side: int) -> bool:
+    """Not refused, without a gap in sizes, and, should time grow with the square of the pixels, not beyond `LONGEST`."""
     if one["refused"]:
         return False
     done = one["sides"]
@@ -99,7 +98,7 @@ def _worth_it(one: dict[str, Any], side: int, settings: Settings) -> bool:
         return True
     expected = spread(one["seconds"][str(done[-1])]).median * (side / done[-1]) ** 4
     in_sequence = done[-1] == SIDES[SIDES.index(side) - 1]
-    return in_sequence and expected < settings.seconds / 3
+    return in_sequence and expected < LONGEST
 
 
 def _runs(call: Callable[[], object]) -> bool:

@@ -11,8 +11,8 @@ class Settings:
     Args:
         device: "cpu" or "cuda".
         rounds: samples of every contender.
-        seconds: of one case in one direction, after which no further round begins (three are made in any case).
-        contender_seconds: of one contender of a case in one direction, after which it sits out further rounds (as above).
+        seconds: of one contender of a case in one direction, after which it sits out further rounds (three are made in any case);
+            of a net more (`NET_SECONDS`).
         sample_seconds: what a sample takes at least, by repeating short calls.
         memory: measure peak memory too.
         quick: fewer and smaller cases.
@@ -22,8 +22,7 @@ class Settings:
 
     device: str = "cpu"
     rounds: int = 9
-    seconds: float = 6.0
-    contender_seconds: float = 1.0
+    seconds: float = 0.5
     sample_seconds: float = 0.03
     memory: bool = True
     quick: bool = False

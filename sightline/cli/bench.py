@@ -25,7 +25,9 @@ def bench(
     only: Annotated[str, typer.Option(help="Glob over the names of cases.")] = "*",
     quick: Annotated[bool, typer.Option("--quick", help="Few and small cases, a minute or two.")] = False,
     rounds: Annotated[int, typer.Option(min=1, help="Samples of every contender.")] = 9,
-    seconds: Annotated[float, typer.Option(help="Of a case in one direction, after which no round begins.")] = 6.0,
+    seconds: Annotated[
+        float, typer.Option(help="Of a contender in one direction, after which it sits out; three samples in any case.")
+    ] = 0.5,
     memory: Annotated[bool, typer.Option(help="Measure peak memory too.")] = True,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     threads: Annotated[

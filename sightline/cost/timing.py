@@ -1,7 +1,8 @@
 """Time calls side by side: round-robin, so that whatever disturbs the machine disturbs all alike.
 
 Ours:   a sample is the mean over as many calls as take about `sample_seconds`; each round takes one sample of every call, starting
-        with another one each time; ratios compare samples of the same round, so that a slow minute cancels out.
+        with another one each time; ratios compare samples of the same round, so that a slow minute cancels out. Long calls sit
+        out the later rounds, so that they do not cost the short ones their samples.
 """
 
 import math
@@ -9,8 +10,10 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 Clock = Callable[[], float]
+Between = Callable[[Callable[[], object], int], float]  # a call, how often -> seconds
 LEAST = 3  # rounds that are made in any case
 
 
@@ -51,42 +54,45 @@ def timed(call: Callable[[], object], clock: Clock = time.perf_counter) -> float
     return clock() - start
 
 
+def elapsed(call: Callable[[], object], times: int) -> float:
+    """Seconds that so many calls take."""
+    return timed(lambda: [call() for _ in range(times)])
+
+
 def interleaved(
     calls: Mapping[str, Callable[[], object]],
     rounds: int = 7,
     sample_seconds: float = 0.03,
-    seconds: float = math.inf,
     each: float = math.inf,
-    clock: Clock = time.perf_counter,
+    between: Between = elapsed,
+    known: Mapping[str, float] = MappingProxyType({}),
 ) -> dict[str, list[float]]:
     """Seconds a call takes, a list of samples for each, of the same rounds from the first on.
 
     Args:
-        calls: what to time; a call ends when its work is done (synchronise a GPU inside).
+        calls: what to time; a call ends when its work is done, or `between` waits for it.
         rounds: samples of each call.
         sample_seconds: what a sample takes at least, by repeating the call.
-        seconds: stop after the round in which this much time has passed, but not before three rounds.
         each: a call whose samples took this much time sits out all further rounds, but not the first three.
-        clock: what tells the time.
+        between: times so many calls.
+        known: what a call took that was made before; others are made first, once to pay for what later calls find done.
     """
+    repeats = {
+        name: max(math.ceil(sample_seconds / max(known.get(name) or _once(call, sample_seconds, between), 1e-9)), 1)
+        for name, call in calls.items()
+    }
     names = list(calls)
-    if not names:
-        return {}
-    repeats = {}
-    for name in names:
-        first = timed(
-            calls[name], clock
-        )  # it pays for what later calls find done; a long one is not made again just to know
-        again = first if first > 10 * sample_seconds else timed(calls[name], clock)
-        repeats[name] = max(math.ceil(sample_seconds / max(again, 1e-9)), 1)
     samples: dict[str, list[float]] = {name: [] for name in names}
-    start = clock()
     for turn in range(rounds):
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            call, count = calls[name], repeats[name]
-            if turn >= LEAST and sum(samples[name]) * count > each:
-                continue
-            samples[name].append(timed(lambda call=call, count=count: [call() for _ in range(count)], clock) / count)
-        if turn + 1 >= LEAST and clock() - start > seconds:
-            break
+        start = turn % max(len(names), 1)
+        for name in names[start:] + names[:start]:
+            count = repeats[name]
+            if turn < LEAST or sum(samples[name]) * count <= each:
+                samples[name].append(between(calls[name], count) / count)
     return samples
+
+
+def _once(call: Callable[[], object], sample_seconds: float, between: Between) -> float:
+    """What a call takes once it is warm; a long one is not made again just to know."""
+    first = between(call, 1)
+    return first if first > 10 * sample_seconds else between(call, 1)

@@ -1,12 +1,16 @@
-"""The GPU section as far as it runs without one: its cases at a small batch, its rounds with a clock of our own, its table."""
+"""The GPU section as far as it runs without one: its cases at a small batch, a clock of our own, its table."""
 
 from dataclasses import replace
 
 import pytest
 import torch
 
+import sightline.bench.sections as running
 from sightline.bench import Settings, gpu, gpu_cases, gpu_nets, run, table
-from sightline.bench.case import BASELINE
+from sightline.bench import measure as measuring
+from sightline.bench.case import BASELINE, FORWARD, KIN, Case
+from sightline.bench.machine import Machine
+from tests.bench.test_gate import prepared
 
 
 def test_needs_a_gpu():
@@ -17,27 +21,39 @@ def test_needs_a_gpu():
 @pytest.mark.parametrize("name", ["local_attention 7", "local_relation 7"])
 def test_contenders_agree(name):
     case = next(one for one in gpu_cases.cases(1) if one.name == name)
-    prepared = case.prepare("cpu")
-    rivals = [one for one in prepared.contenders if not one.name.startswith("FlexAttention")]  # compiles for long
-    verdicts = gpu.judge(replace(prepared, contenders=rivals), backward=True)
+    made = case.prepare("cpu")
+    rivals = [one for one in made.contenders if not one.name.startswith("FlexAttention")]  # compiles for long
+    verdicts = measuring.judge(replace(made, contenders=rivals), backward=True)
     assert not any(verdicts[one].refused for one in ("sightline", "unfold", "3 x 3 convolution, channels last"))
     baselines = [one for one in rivals if one.kind == BASELINE]
-    assert all(one.run(*one.operands).dtype is prepared.operands[0].dtype for one in baselines)
+    assert all(one.run(*one.operands).dtype is made.operands[0].dtype for one in baselines)
 
 
-def test_rounds_take_turns_and_stop():
-    order = []
+def test_a_case_is_measured_by_the_clock_it_is_given():
+    """As far as it goes without a GPU: events replaced, peaks known, the case's own tensors on the CPU."""
 
-    def clock(call, times):
-        order.append(call())
-        return times * {"fast": 1e-3, "slow": 5e-3}[order[-1]]
+    def twice(call, times):
+        call()
+        return 2e-3 * times
 
-    calls = {"fast": lambda: "fast", "slow": lambda: "slow"}
-    settings = Settings(rounds=5, seconds=1e9, sample_seconds=0.01)
-    found = gpu.samples(calls, settings, clock)
-    assert found == {"fast": pytest.approx([1e-3] * 5), "slow": pytest.approx([5e-3] * 5)}
-    assert order[4:8] == ["fast", "slow", "slow", "fast"]
-    assert len(gpu.samples(calls, replace(settings, seconds=0.01), clock)["slow"]) == gpu.LEAST_ROUNDS
+    case = Case("squares", "3 of 4 x 5", 3, prepared, directions=(FORWARD,))
+    found = measuring.compare(case, Settings(rounds=3, sample_seconds=0.01, memory=False), twice)
+    right = next(one for one in found["contenders"] if one["name"] == "right")
+    assert right["seconds"] == {"forward": [2e-3] * 3}
+    assert found["batch"] == 3
+
+
+def test_kin_is_not_compared():
+    made = prepared()
+    contenders = [replace(one, kind=KIN) for one in made.contenders if one.name == "wrong"]
+    assert not measuring.judge(replace(made, contenders=contenders), backward=True)["wrong"].refused
+
+
+def test_a_machine_of_the_case_itself_is_kept(monkeypatch):
+    section = running.Section("", gpu_cases.cases, lambda case, settings: {"name": case.name, "machine": "its own"})
+    monkeypatch.setattr(running, "SECTIONS", {"gpu": section})
+    monkeypatch.setattr(running, "peaks", lambda device: Machine(1.0, 1.0, 1))
+    assert {case["machine"] for case in running.run("gpu", Settings())["cases"]} == {"its own"}
 
 
 def test_table_shows_the_share_of_the_limit():
