@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sightline.layers.criss_cross_pass import passes, possible
 from sightline.ops.criss_cross_attention import CRISS_CROSS_ATTENTION
 from sightline.ops.support import CrissCross
 from sightline.ops.tap import Tap
@@ -72,8 +73,11 @@ class CrissCrossAttention(nn.Module):
         if x.ndim != self.axes.count(",") + 1:
             raise ValueError(f"{type(self).__name__} takes {self.axes}; got a tensor of shape {tuple(x.shape)}")
         first = x.is_contiguous()
-        x = x.contiguous(memory_format=self.channels_last)
         weight, bias = self._projection()
+        if possible(self.attend, x, weight, bias, self.gamma):
+            x = passes(x, weight, bias, self.gamma, self.recurrence)
+            return x.contiguous() if first else x
+        x = x.contiguous(memory_format=self.channels_last)
         channels = [layer.out_channels for layer in (self.query, self.key, self.value)]
         for _ in range(self.recurrence):
             # no name holds queries, keys and values: they are gone before the sum and the next pass need memory

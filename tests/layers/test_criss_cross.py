@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from sightline.layers import CrissCrossAttention, CrissCrossAttention3d
+from sightline.layers.criss_cross_pass import side_by_side
 from sightline.ops.pairwise_attention import PAIRWISE_ATTENTION
 from sightline.ops.support import dense
 from tests import golden_cases
@@ -146,6 +147,69 @@ def test_printed_parameters_and_costs():
     assert round(2e-9 * (projections + everywhere.macs), 2) == 108.15
     assert round(4e-6 * everywhere.weights_stored) == 354
     assert round(4e-6 * layer.attend.cost(*operands).weights_stored, 1) == 7.3
+
+
+def answers(layer, x, g):
+    """Output and gradients of everything that wants one."""
+    y = layer(x)
+    wanted = [one for one in (x, *layer.parameters()) if one.requires_grad]
+    return [y, *torch.autograd.grad(y, wanted, g.to(y.dtype))]
+
+
+def close(found, exact, tolerance=1e-5):
+    """A gradient that is zero in theory (the keys' bias) is rounding alone, held to the size of the others."""
+    largest = max(float(one.detach().abs().max()) for one in exact[1:])
+    for one, other in zip(found, exact, strict=True):
+        assert one.dtype is torch.float32
+        scale = max(float(other.detach().abs().max()), 0.05 * largest)
+        assert float((one.detach().double() - other.detach()).abs().max()) <= tolerance * scale
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("size", [(5, 7), (1, 9), (17, 2), (13, 1), (3, 5, 2), (1, 1, 1)])
+def test_passes_by_kernels_are_those_of_the_reference(size, last):
+    """float32 runs `Pass`, without gradients its products into one buffer; float64 the references, operation by operation."""
+    layer = shaken((CrissCrossAttention if len(size) == 2 else CrissCrossAttention3d)(6, 3))
+    x, g = torch.randn(3, 6, *size), torch.randn(3, 6, *size)
+    if last:
+        x = side_by_side(x)
+    exact = answers(copy.deepcopy(layer).double(), x.double().requires_grad_(), g)
+    found = answers(layer, x.clone().requires_grad_(), g)
+    close(found, exact)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x), found[0].detach(), rtol=0, atol=0)
+    for frozen in ([layer.gamma, layer.key.weight, layer.key.bias], list(layer.parameters())[1:]):
+        some = copy.deepcopy(layer)
+        for name, parameter in some.named_parameters():
+            parameter.requires_grad_(all(layer.get_parameter(name) is not one for one in frozen))
+        kept = [parameter.requires_grad for parameter in some.parameters()]
+        close(answers(some, x, g), [exact[0], *(one for one, want in zip(exact[2:], kept, strict=True) if want)])
+
+
+def test_passes_can_be_differentiated_again():
+    layer, x = shaken(CrissCrossAttention(4, 2)), torch.randn(2, 4, 3, 5)
+
+    def curvature(layer, x):
+        inputs = [x.requires_grad_(), *layer.parameters()]
+        slopes = torch.autograd.grad(layer(x).square().sum(), inputs, create_graph=True)
+        return torch.autograd.grad(sum(one.square().sum() for one in slopes), inputs)
+
+    exact = curvature(copy.deepcopy(layer).double(), x.double())
+    close(curvature(layer, x.clone()), exact)
+
+
+def test_a_pass_keeps_its_input_and_projections_alone():
+    layer, x = shaken(CrissCrossAttention(32, 4)), torch.randn(2, 32, 11, 13)
+    kept: dict[int, int] = {}
+
+    def remember(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(remember, lambda tensor: tensor):
+        layer(x.requires_grad_())
+    weights = sum(one.numel() for one in layer.parameters())
+    assert sum(kept.values()) <= 4 * (layer.recurrence * (32 + 40) * 2 * 11 * 13 + 3 * weights)
 
 
 @pytest.mark.parametrize("options", [{}, {"query_channels": 3, "recurrence": 1}])

@@ -133,3 +133,16 @@ def test_objections():
     single = x.float()
     mapped = torch.func.vmap(criss_cross_attention)(*[single.unsqueeze(0)] * 3)
     torch.testing.assert_close(mapped[0], criss_cross_attention(single, single, single))
+
+
+def test_second_derivatives_where_operands_are_made_of_each_other():
+    """Keys that are the queries, values made of the keys: gradients of gradients are still partial ones."""
+
+    def curvature(x):
+        y = criss_cross_attention(x, x, 2 * x)
+        (slope,) = torch.autograd.grad(y.square().sum(), [x], create_graph=True)
+        return torch.autograd.grad(slope.square().sum(), [x])[0]
+
+    x = 0.5 * torch.randn(1, 3, 4, 5)
+    exact = curvature(x.double().requires_grad_())
+    torch.testing.assert_close(curvature(x.clone().requires_grad_()).double(), exact, rtol=1e-3, atol=1e-4)

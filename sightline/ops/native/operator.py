@@ -138,7 +138,11 @@ def differentiable(
     tensors: Sequence[Tensor | None],
     options: Sequence[Any],
 ) -> list[Tensor | None]:
-    """Gradients that can be differentiated again, by the reference."""
+    """Gradients that can be differentiated again, by the reference.
+
+    They are partial ones: of operands of their own, since one operand may be another or be made of it.
+    """
+    tensors = [None if one is None else one.view_as(one) for one in tensors]
     wanted = [one for one, want in zip(tensors, needed, strict=True) if want and one is not None]
     found = iter(torch.autograd.grad(definition(*tensors, *options), wanted, grad, create_graph=True))
     return [next(found) if want else None for want in needed]
