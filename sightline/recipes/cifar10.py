@@ -39,9 +39,11 @@ CIFAR10_WARM = replace(
 
 A non-local block can be put into any trained net (arXiv 1711.07971, section 3.3), and CCNet's trunk is a trained ResNet
 (1811.11721, section 4). For operators that replace convolutions it is ours: everything but the new operator begins trained, so
-that it learns in fewer epochs. A result to compare nets by needs cifar10, from scratch, for all of them.
+that it learns in fewer epochs; batches of 64, for at this length a net is short of steps. A result to compare nets by needs one
+start and one budget for all of them, the twin's own included.
 """,
     epochs=3,
+    batch_size=64,
     small_size=24,
     small_epochs=1,
     lr=2e-3,
