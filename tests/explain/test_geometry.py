@@ -42,6 +42,12 @@ def test_pixels_and_cells_agree():
         where.flat("distillation")
 
 
+def test_cells_that_are_no_squares():
+    where, cells = Geometry(2, 3, (5, 2), (10, 6)), torch.arange(6.0).view(2, 3)
+    large = where.over_image(cells)
+    assert [large[row, col].item() for row, col in ((0, 1), (4, 2), (5, 2), (9, 5))] == [0, 1, 4, 5]
+
+
 def test_maps_over_the_image():
     where = Geometry(2, 3, (4, 4), (9, 11))  # the last row of pixels lies beyond the cells
     cells = torch.arange(6.0).view(2, 3)

@@ -28,8 +28,18 @@ def build(name: str, size: int = 8) -> torch.nn.Module:
 @pytest.mark.parametrize("name", MINIS)
 def test_gradients_of_weights_are_those_of_the_output(name):
     """sum over s of w_qs dL/dw_qs is sum over channels of y_q dL/dy_q: layouts of heads, groups and borders must all be right."""
-    model, images = build(name).double(), torch.randn(2, 3, 7, 5, dtype=torch.float64)
-    gradients = []
+    _check_gradients_of_weights(build(name).double())
+
+
+def test_gradients_of_the_stems_weights_count_the_mixtures():
+    torch.manual_seed(0)
+    head = torch.nn.Linear(16, 5)
+    model = torch.nn.Sequential(AttentionStem2d(3, 16), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), head)
+    _check_gradients_of_weights(model.double().eval())
+
+
+def _check_gradients_of_weights(model):
+    images, gradients = torch.randn(2, 3, 7, 5, dtype=torch.float64), []
     with record(model) as calls:
         logits = model(images.requires_grad_(True))
     for call in calls:
