@@ -10,7 +10,7 @@ KERNELS := $(wildcard sightline/ops/*/*.cpp sightline/ops/*/*.h)
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -O1 -g -DSIGHTLINE_POISON
 
 .DEFAULT_GOAL := help
-.PHONY: help install kernels sanitize demo test survive test-triton test-gpu bench evidence claims golden catalogue check format lock clean
+.PHONY: help install kernels sanitize demo test survive test-triton test-gpu bench bench-gpu evidence claims golden catalogue check format lock clean
 
 help:  ## List the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ test-gpu: $(STAMP)  ## Run the tests that need a GPU: the Triton kernels, fused 
 
 survive: $(STAMP)  ## Kill trainings 20 times, on one and two processes, and compare them bit by bit with undisturbed ones
 	@SIGHTLINE_KILLS=20 $(BIN)/python -m pytest -n 0 -s tests/survive
+
+bench-gpu: $(STAMP)  ## Time operators and nets on a GPU (under 8 minutes; again, it goes on), into build/bench_gpu*.json
+	@mkdir -p build && $(BIN)/sightline bench cuda --device cuda --minutes 7 --resume --out build/bench.json
 
 bench: $(STAMP)  ## Time operators, layers and nets (under 15 minutes) and write docs/performance.md
 	@$(BIN)/sightline bench all --out build/bench.json --resume > /dev/null

@@ -1,16 +1,20 @@
 """What is timed on a GPU: the window operators at ResNet-50's stages, criss-cross and AA, each against what else computes it."""
 
+import copy
 import importlib.util
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sightline.bench import masked, unfold
-from sightline.bench.case import KIN, Case, Contender
+from sightline.bench.case import FORWARD, KIN, OURS, Case, Contender, Prepared
 from sightline.bench.ops import HEADS, SAN_STAGES, SHARE, STAGES, WINDOW, convolution, flex_or_why, prepared
+from sightline.layers.san import PairwiseSelfAttention2d
+from sightline.layers.san_fused import pairwise_logits
+from sightline.ops.vector_attention import pairwise_relation
 
 BATCH = 256
 
@@ -21,7 +25,8 @@ def cases(batch: int = BATCH) -> list[Case]:
     found += [_local_relation(side, channels, batch) for side, channels in STAGES]
     found += [_vector(side, channels, window, "softmax", batch) for side, channels, window in SAN_STAGES[1:4]]
     found += [_vector(28, 128, 7, "none", batch), _criss_cross(97, 512), _augmented(28, batch), _augmented(14, batch)]
-    return found
+    found += [_mapping(side, channels, batch) for side, channels, _ in SAN_STAGES[1:4]]
+    return [*found, _concatenation(28, 256, batch), _concatenation(64, 256, max(batch // 8, 1))]
 
 
 def maps(count: int, batch: int, channels: int, side: int, device: str) -> list[Tensor]:
@@ -143,3 +148,47 @@ def _augmented(side: int, batch: int, depth: int = 20) -> Case:
 
     about = f"{HEADS} heads of {depth} channels, {side} x {side}, relative rows and columns, bfloat16"
     return Case(f"global_attention relative {side}", about, batch, prepare)
+
+
+def _mapping(side: int, channels: int, batch: int) -> Case:
+    """Pairwise SAN's gamma in inference, without positions."""
+
+    def prepare(device: str) -> Prepared:
+        query, key = maps(2, batch, channels // 4, side, device)
+        layer = PairwiseSelfAttention2d(channels, kernel_size=WINDOW, position="none", device=device)
+        gamma = layer.mapping.eval().requires_grad_(False)
+        narrow, options = copy.deepcopy(gamma).bfloat16(), {**layer.attend.options, "backend": "triton"}
+        kernel = lambda q, k: pairwise_logits(narrow, q, k, None, "subtraction", False, options)  # noqa: E731
+        modules = partial(_gamma, narrow)
+        contenders = [
+            Contender("sightline", torch.no_grad()(kernel), OURS, note="triton", backward=False),
+            Contender("modules", torch.no_grad()(modules), backward=False),
+            Contender("modules, compiled", torch.no_grad()(torch.compile(modules)), backward=False),
+        ]
+        pixels, rel, groups = batch * side**2, channels // 4, channels // SHARE
+        macs = pixels * WINDOW**2 * rel * (rel + groups)
+        moved = 2 * pixels * (2 * rel + WINDOW**2 * groups)
+        return Prepared((query, key), (True, True), partial(_gamma, gamma.double()), contenders, macs, moved=moved)
+
+    about = f"gamma of {channels} channels, {side} x {side}, {WINDOW} x {WINDOW}, pairwise, bfloat16, inference"
+    return Case(f"relation_mapping {side}", about, batch, prepare, directions=(FORWARD,))
+
+
+def _gamma(mapping: nn.Module, query: Tensor, key: Tensor) -> Tensor:
+    """What the modules make of the relation: (B, G, K*K, H, W)."""
+    related = pairwise_relation(query, key, "subtraction", kernel_size=WINDOW)
+    return mapping(related.flatten(3)).unflatten(3, related.shape[3:])
+
+
+def _concatenation(side: int, channels: int, batch: int) -> Case:
+    def prepare(device: str) -> Prepared:
+        (query,) = maps(1, batch, channels, side, device)
+        key, value = maps(2, batch, channels, side // 2, device)
+        weight = torch.randn(2 * channels, device=device, dtype=torch.bfloat16) * channels**-0.5
+        options = {"similarity": "concatenation", "scale": 1.0}
+        needs = 3 * batch * side**4 // 4 * 4
+        many = (True, True, True, False)
+        return prepared("pairwise_attention", (query, key, value, weight), many, options, [], needs)
+
+    about = f"concatenation, {side} x {side} over {side // 2} x {side // 2}, {channels} channels, bfloat16"
+    return Case(f"pairwise_attention concatenation {side}", about, batch, prepare)

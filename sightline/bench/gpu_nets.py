@@ -1,5 +1,6 @@
 """Whole nets on a GPU: compiled, bfloat16 under autocast, channels-last; inference and a training step, against ResNet-50 and timm.
 
+Small batches are recorded as CUDA graphs (torch.compile's "reduce-overhead"): there the host's launches would be what is timed.
 A training step is forward and backward in training mode, without an optimiser. Correctness of the nets is that of `tests/gpu`.
 """
 
@@ -19,7 +20,7 @@ from sightline.bench.settings import Settings
 from sightline.cost.timing import interleaved
 from sightline.ops.triton_support.tune import events
 
-BATCH = 128
+BATCH, SMALL = 128, 8  # images; up to SMALL of them are recorded as a CUDA graph
 GROUPS = {  # the first of each is what the others are measured against
     "windows": ("conv_resnet50", "sasa_resnet50", "lrnet50"),
     "vector": ("conv_resnet50", "san10_pairwise", "san10_patchwise"),
@@ -29,12 +30,16 @@ GROUPS = {  # the first of each is what the others are measured against
 
 
 def cases(batch: int = BATCH) -> list[NetCase]:
-    """Every group in inference and in training."""
+    """Every group in inference and in training, then in inference of one image and of a small batch."""
     found = []
     for group, nets in GROUPS.items():
         for word in ("inference", "training"):
             quick = group == "deit_s16" and word == "inference"
             found.append(NetCase(f"{word}, {group}", nets, 224, batch, word == "training", quick))
+    for few in (1, SMALL):
+        found += [
+            NetCase(f"inference, {group}, batch {few}", nets, 224, few, False, False) for group, nets in GROUPS.items()
+        ]
     return found
 
 
@@ -75,9 +80,9 @@ def build(name: str) -> nn.Module:
 
 
 def step(model: nn.Module, images: torch.Tensor, training: bool) -> Callable[[], object]:
-    """A compiled call, queued and not waited for."""
+    """A compiled call, queued and not waited for; of few images as a CUDA graph."""
     model = model.train(training)
-    compiled = torch.compile(model)
+    compiled = torch.compile(model, mode="reduce-overhead" if images.shape[0] <= SMALL else None)
     device = images.device.type
 
     def infer() -> object:

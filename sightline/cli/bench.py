@@ -1,5 +1,7 @@
 """`sightline bench`: how fast operators, layers and nets are on this machine."""
 
+import math
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,16 +13,16 @@ from sightline.cli.output import Format, show
 if TYPE_CHECKING:
     from sightline.bench import Settings
 
-ALL, GPU = "all", "gpu"
+ALL, GPU, CUDA = "all", "gpu", "cuda"
 
 
 @app.command(
     epilog="Examples: `sightline bench ops --quick` · `sightline bench ops --only 'local_attention*' --out ops.json` · "
-    "`sightline bench gpu --device cuda --out gpu.json`"
+    "`sightline bench cuda --device cuda --minutes 7 --out gpu.json`"
 )
 def bench(
     section: Annotated[
-        str, typer.Argument(help="ops, layers, nets, scaling; gpu, gpu_nets (with --device cuda); or all.")
+        str, typer.Argument(help="ops, layers, nets, scaling; gpu, gpu_nets, both: cuda (with --device cuda); or all.")
     ] = ALL,
     only: Annotated[str, typer.Option(help="Glob over the names of cases.")] = "*",
     quick: Annotated[bool, typer.Option("--quick", help="Few and small cases, a minute or two.")] = False,
@@ -28,6 +30,9 @@ def bench(
     seconds: Annotated[
         float, typer.Option(help="Of a contender in one direction, after which it sits out; three samples in any case.")
     ] = 0.5,
+    minutes: Annotated[
+        float | None, typer.Option(help="After which no further case begins; --resume goes on with the rest.")
+    ] = None,
     memory: Annotated[bool, typer.Option(help="Measure peak memory too.")] = True,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     threads: Annotated[
@@ -50,19 +55,24 @@ def bench(
     """
     from sightline.bench import SECTIONS, Settings
 
-    if section != ALL and section not in SECTIONS:
-        raise ValueError(f"there is no section {section!r}; there are: {', '.join(SECTIONS)}, {ALL}")
+    if section not in (ALL, CUDA, *SECTIONS):
+        raise ValueError(f"there is no section {section!r}; there are: {', '.join(SECTIONS)}, {CUDA}, {ALL}")
+    if minutes is not None and not minutes > 0:
+        raise ValueError(f"--minutes must be positive; got {minutes}")
     _prepare(device, threads)
     settings = Settings(device, rounds, seconds, memory=memory, quick=quick, only=only)
     names = _sections(section, settings)
     paths = [
-        out if out is None or section != ALL else out.with_name(f"{out.stem}_{name}{out.suffix or '.json'}")
+        out if out is None or section not in (ALL, CUDA) else out.with_name(f"{out.stem}_{name}{out.suffix or '.json'}")
         for name in names
     ]
     chosen = [_remaining(settings, name, path, resume) for name, path in zip(names, paths, strict=True)]
+    end = math.inf if minutes is None else time.monotonic() + 60 * minutes
     for index, (name, path, left) in enumerate(zip(names, paths, chosen, strict=True)):
         label = name if len(names) == 1 else f"{name}, section {index + 1} of {len(names)}"
-        _print(_shown(name, left, path, label), output)
+        _print(_shown(name, left, path, label, end), output)
+        if time.monotonic() > end:
+            break
 
 
 def _remaining(settings: "Settings", section: str, path: Path | None, resume: bool) -> "Settings":
@@ -93,11 +103,12 @@ def _sections(section: str, settings: "Settings") -> list[str]:
     """The sections meant; with all of them, those in which `--only` matches something."""
     from sightline.bench import SECTIONS, case_names
 
-    if section != ALL:
+    if section not in (ALL, CUDA):
         return [section]
     found = []
     for name in SECTIONS:
-        if name.startswith(GPU) and not settings.device.startswith("cuda"):
+        for_gpu = name.startswith(GPU)
+        if (section == CUDA and not for_gpu) or (section == ALL and for_gpu and not settings.device.startswith("cuda")):
             continue
         try:
             case_names(name, settings)
@@ -109,8 +120,15 @@ def _sections(section: str, settings: "Settings") -> list[str]:
     return found
 
 
-def _shown(section: str, settings: "Settings", path: Path | None, label: str) -> dict[str, Any]:
-    """Run a section under a progress display with the time left; the file is written after every case, so an interrupt keeps it."""
+class _TimeIsUpError(Exception):
+    """Carries what has been measured."""
+
+
+def _shown(section: str, settings: "Settings", path: Path | None, label: str, end: float = math.inf) -> dict[str, Any]:
+    """Run a section under a progress display with the time left; the file is written after every case, so an interrupt keeps it.
+
+    No case begins after the time `end`.
+    """
     from sightline.bench import run
     from sightline.bench.store import merge, write
     from sightline.cli.progress import counting
@@ -118,10 +136,15 @@ def _shown(section: str, settings: "Settings", path: Path | None, label: str) ->
     def keep(measured: dict[str, Any]) -> None:
         if path is not None:
             write(path, merge(path, measured))
+        if time.monotonic() > end:
+            raise _TimeIsUpError(measured)
 
     with counting(label) as step:
         try:
             measured = run(section, settings, lambda progress: step(progress.done, progress.total, progress.name), keep)
+        except _TimeIsUpError as stop:
+            measured = stop.args[0]
+            typer.secho(f"The time is up after {len(measured['cases'])} cases of {section}.", err=True)
         except KeyboardInterrupt:
             kept = "nothing is kept without --out" if path is None else f"the cases that had ended are in {path}"
             again = "" if path is None else "; --resume leaves them out next time"

@@ -29,6 +29,38 @@ def test_contenders_agree(name):
     assert all(one.run(*one.operands).dtype is made.operands[0].dtype for one in baselines)
 
 
+def test_mappings_and_concatenation_agree():
+    """As far as a CPU can tell: the modules' gamma, and concatenation by its two backends."""
+    mapping = gpu_cases._mapping(7, 64, 1).prepare("cpu")
+    eager = [one for one in mapping.contenders if not one.name.endswith("compiled")]
+    found = measuring.judge(replace(mapping, contenders=eager), backward=False)
+    assert not found["modules"].refused
+    assert "CUDA device" in found["sightline"].refused or found["sightline"].forward is not None
+    assert mapping.macs == 7**2 * 49 * 16 * (16 + 8)
+    pairs = gpu_cases._concatenation(28, 16, 1).prepare("cpu")
+    assert [name for name, one in measuring.judge(pairs, backward=True).items() if not one.refused] == [
+        "sightline",
+        "sightline reference",
+    ]
+
+
+def test_no_case_begins_after_the_minutes(monkeypatch, tmp_path):
+    from sightline import bench
+    from sightline.cli.bench import _shown
+
+    def run(section, settings, report, keep):
+        measured = {"schema": 1, "section": section, "environment": {}, "cases": []}
+        for name in ("a", "b"):
+            measured["cases"].append({"name": name})
+            keep(measured)
+        return measured
+
+    monkeypatch.setattr(bench, "run", run)
+    assert len(_shown("gpu", Settings(), None, "")["cases"]) == 2
+    assert len(_shown("gpu", Settings(), tmp_path / "a.json", "", end=0.0)["cases"]) == 1
+    assert '"a"' in (tmp_path / "a.json").read_text()
+
+
 def test_a_case_is_measured_by_the_clock_it_is_given():
     """As far as it goes without a GPU: events replaced, peaks known, the case's own tensors on the CPU."""
 
@@ -74,15 +106,19 @@ def test_all_leaves_it_out_on_a_cpu():
 
     assert not {"gpu", "gpu_nets"} & set(_sections("all", Settings()))
     assert "gpu" in _sections("all", Settings(device="cuda"))
+    assert _sections("cuda", Settings(device="cuda")) == ["gpu", "gpu_nets"]
     with pytest.raises(ValueError, match="no case of gpu matches"):
         run("gpu", Settings(only="nothing"))
 
 
 def test_net_steps_run_anywhere(monkeypatch):
     """Without the compiler: a step's arithmetic, its gradients, and names of both libraries."""
-    monkeypatch.setattr(torch, "compile", lambda model: model)
+    modes = []
+    monkeypatch.setattr(torch, "compile", lambda model, mode: modes.append(mode) or model)
     model, images = gpu_nets.build("resnet_mini"), torch.rand(2, 3, 16, 16)
     assert gpu_nets.step(model, images, training=False)().shape[0] == 2
+    gpu_nets.step(model, torch.rand(gpu_nets.SMALL + 1, 3, 16, 16), training=False)
+    assert modes == ["reduce-overhead", None]
     gpu_nets.step(model, images, training=True)()
     assert all(one.grad is not None for one in model.parameters())
     assert type(gpu_nets.build("timm:test_vit")).__name__ == "VisionTransformer"

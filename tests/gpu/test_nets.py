@@ -69,10 +69,21 @@ def test_cuda_graph(name):
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_training_step(name):
+def test_compiled_small_batch_as_a_cuda_graph(name):
+    """What `sightline bench gpu_nets` does with few images; the third call replays."""
+    model, x = net(name).eval(), images(1)
+    compiled = torch.compile(model, mode="reduce-overhead")
+    with torch.no_grad(), torch.autocast("cuda", torch.bfloat16):
+        for _ in range(3):
+            torch.testing.assert_close(compiled(x).clone(), model(x), rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize("name", NETS)
+def test_training_step(name, compiled):
     model = net(name).train()
     with torch.autocast("cuda", torch.bfloat16):
-        out = model(images(8))
+        out = (torch.compile(model) if compiled else model)(images(8))
     torch.stack(list(out) if isinstance(out, tuple) else [out]).float().square().mean().backward()
     assert all(one.grad is None or one.grad.isfinite().all() for one in model.parameters())
     assert any(one.grad is not None and one.grad.any() for one in model.parameters())
