@@ -25,7 +25,7 @@ def operands(queries, keys, depth, width, batch=2, dtype=torch.float32):
     return [one.to(dtype) for one in (*maps, torch.randn(2 * depth))]
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", [pytest.param(CASES[0], marks=pytest.mark.slow), *CASES[1:]], ids=str)
 def test_against_float64(case):
     gpu.check(pairwise_attention, operands(*case), OPTIONS)
 

@@ -6,11 +6,13 @@ import itertools
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from sightline.layers import PairwiseSelfAttention2d, PatchwiseSelfAttention2d, san_fused
 from sightline.ops import use_backend
 from tests.layers.test_san_fused import made
 from tests.ops import gpu, kernels
+from tests.ops.largest import Largest
 
 pytestmark = gpu.needs_triton
 PAIRWISE = list(
@@ -63,7 +65,7 @@ def check(layer, size, dtype=torch.float32, layout=lambda t: t):
 def test_pairwise_is_the_modules(form):
     size, window, widths = form
     place = FORMS.index(form)
-    for relation, position, border in PAIRWISE[place :: len(FORMS)]:
+    for relation, position, border in PAIRWISE[::7] if place == 0 else PAIRWISE[place - 1 :: 3]:
         options = {"relation": relation, "position": position, "border": border}
         check(made(PairwiseSelfAttention2d, 16, 16, window, **options, **widths), size)
 
@@ -72,7 +74,7 @@ def test_pairwise_is_the_modules(form):
 def test_patchwise_is_the_modules(form):
     size, window, widths = form
     place = FORMS.index(form)
-    for transforms, border, depth in PATCHWISE[place :: len(FORMS)]:
+    for transforms, border, depth in PATCHWISE[::5] if place == 0 else PATCHWISE[place - 1 :: 3]:
         options = {"transforms": transforms, "border": border, "mapping_depth": depth}
         check(made(PatchwiseSelfAttention2d, 16, 16, window, **options, **widths), size)
 
@@ -81,7 +83,7 @@ def test_patchwise_is_the_modules(form):
 @pytest.mark.parametrize("layer", [PairwiseSelfAttention2d, PatchwiseSelfAttention2d])
 def test_narrow_floats_and_channels_last(layer, dtype):
     last = lambda t: t.contiguous(memory_format=torch.channels_last)  # noqa: E731
-    check(made(layer, 16, 16, 3), (3, 10), dtype, last)
+    check(made(layer, 16, 16, 3), (3, 7), dtype, last)
 
 
 @pytest.mark.slow
@@ -96,6 +98,29 @@ def test_graphs_strides_and_empty_batches(layer):
         torch.testing.assert_close(built(x.repeat_interleave(2, dim=-1)[..., ::2]), expected)
         torch.testing.assert_close(built(x.mT.contiguous().mT), expected)
         assert built(x[:0]).shape == (0, 16, 3, 4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layer", [PairwiseSelfAttention2d, PatchwiseSelfAttention2d])
+def test_multiply_adds_memory_and_autocast(layer):
+    """As many multiply-adds as the modules; nothing of the size of the relation; under autocast near float32."""
+    built, x = (
+        made(layer, 16, 16, 3, rel_channels=24).to(gpu.DEVICE).eval(),
+        torch.randn(1, 16, 1, 8, device=gpu.DEVICE),
+    )
+    found, sizes = [], []
+    for backend in ("triton", "reference"):
+        with torch.no_grad(), use_backend(backend), FlopCounterMode(display=False) as counter, Largest() as largest:
+            y = built(x)
+        counts = counter.get_flop_counts()["Global"]
+        found.append(sum(n for op, n in counts.items() if "vector_attention" not in str(op)))
+        sizes.append(largest.numbers)
+    assert found[0] == found[1]
+    assert sizes[0] < sizes[1]  # the relation
+    with torch.no_grad(), use_backend("triton"), torch.autocast(gpu.DEVICE, torch.bfloat16):
+        narrow = built(x)
+    assert narrow.dtype is torch.bfloat16
+    torch.testing.assert_close(narrow.float(), y, rtol=0.05, atol=0.1)
 
 
 def test_what_it_leaves_to_the_modules():

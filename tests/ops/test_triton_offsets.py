@@ -1,4 +1,4 @@
-"""Images that lie over 2^31 elements apart: kernels count batches in 64 bits. Untouched memory between them is never in use."""
+"""Images that lie up to 2^31 elements apart: kernels count batches in 64 bits. Untouched memory between them is never in use."""
 
 from functools import partial
 
@@ -17,31 +17,31 @@ from tests.ops import gpu
 from tests.ops.kernels import results
 
 pytestmark = gpu.needs_triton
-APART = 2**31 + 64  # elements
+APART = 2**30 + 64  # elements; a step fits 32 bits, that to the third image does not
 WINDOW = {"kernel_size": 3}
 OPS = {  # shapes of the operands; how it is called
-    "local_attention": ([(2, 2, 2, 3)] * 3, partial(local_attention, heads=1, **WINDOW)),
-    "local_relation": ([(2, 1, 2, 3), (2, 1, 2, 3), (2, 2, 2, 3), None], partial(local_relation, **WINDOW)),
-    "vector_attention": ([(2, 1, 9, 2, 3), (2, 2, 2, 3)], partial(vector_attention, border="zero", **WINDOW)),
-    "criss_cross_attention": ([(2, 2, 2, 3)] * 3, criss_cross_attention),
-    "global_attention": ([(2, 1, 6, 2)] * 3, partial(global_attention, grid=(2, 3))),
-    "pairwise_attention": ([(2, 2, 2, 3)] * 3, partial(pairwise_attention, similarity="concatenation")),
+    "local_attention": ([(3, 2, 2, 3)] * 3, partial(local_attention, heads=1, **WINDOW)),
+    "local_relation": ([(3, 1, 2, 3), (3, 1, 2, 3), (3, 2, 2, 3), None], partial(local_relation, **WINDOW)),
+    "vector_attention": ([(3, 1, 9, 2, 3), (3, 2, 2, 3)], partial(vector_attention, border="zero", **WINDOW)),
+    "criss_cross_attention": ([(3, 2, 2, 3)] * 3, criss_cross_attention),
+    "global_attention": ([(3, 1, 6, 2)] * 3, partial(global_attention, grid=(2, 3))),
+    "pairwise_attention": ([(3, 2, 2, 3)] * 3, partial(pairwise_attention, similarity="concatenation")),
 }
-QUICK = ("local_relation", "vector_attention", "pairwise_attention")
+QUICK = ("vector_attention", "pairwise_attention")
 TABLES = {"global_attention": [(3, 2), (5, 2)], "pairwise_attention": [(4,)]}
 
 
 @pytest.fixture(scope="module")
 def memory():
-    """What all operands lie in: 4 GB of addresses, of which a few pages are written."""
+    """What all operands lie in: 6 GB of addresses, of which a few pages are written."""
     try:
-        return torch.empty(2 * APART, dtype=torch.float16, device=gpu.DEVICE)
+        return torch.empty(3 * APART, dtype=torch.float16, device=gpu.DEVICE)
     except (RuntimeError, MemoryError):
-        pytest.skip("4 GB can not be had")
+        pytest.skip("6 GB can not be had")
 
 
 def far(memory, shape, place):
-    """An operand whose two images are APART."""
+    """An operand whose images are APART."""
     small = torch.randn(shape, generator=torch.Generator().manual_seed(place)).half()
     wide = memory.as_strided(shape, (APART, *small.stride()[1:]), 4096 * place)
     return wide.copy_(small)
