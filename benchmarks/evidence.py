@@ -54,7 +54,12 @@ STEPS = (
     Step("san_mini_pairwise", "cifar10", start=None),
     Step("san_mini_patchwise", "cifar10", start=None),
     Step("vit_mini_hybrid", changes=("epochs=5", "precision=no")),
-    Step("deit_mini_hybrid_distilled", "kd_cifar10_warm", ("epochs=2", "precision=no", "lr=1e-3"), "vit_mini_hybrid"),
+    Step(
+        "deit_mini_hybrid_distilled",
+        "kd_cifar10_warm",
+        ("epochs=1", "small_size=none", "small_epochs=0", "precision=no", "lr=1e-3"),
+        "vit_mini_hybrid",
+    ),
 )
 
 
