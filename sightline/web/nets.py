@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from sightline.backbones import own_classes
+from sightline.backbones import FAMILIES, MODELS, own_classes
 from sightline.data import View
 from sightline.report.families import Family, family_of, labels
 from sightline.runs import WEIGHTS, RunFolder
@@ -93,9 +93,10 @@ def _small() -> list[str]:
     return list(NETS)
 
 
-def _order(name: str) -> int:
-    small = _small()
-    return small.index(name) if name in small else len(small)
+def _order(name: str) -> tuple[int, str]:
+    """By family in the papers' order, then by name."""
+    families = list(FAMILIES)
+    return families.index(MODELS[name]) if name in MODELS else len(families), name
 
 
 def _of_run(run: str) -> list[Net]:
