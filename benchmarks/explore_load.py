@@ -1,8 +1,8 @@
 """How the explorer bears 32 people at once, and how soon it answers the pointer: docs/results/explore.json, docs/explore.md.
 
-    python benchmarks/explore_load.py load      # 32 clients for 60 s on loopback: latencies, answers, peak memory of the server
-    python benchmarks/explore_load.py pointer   # a browser, 8 nets, 200 moves: from the event to the last map drawn
-    python benchmarks/explore_load.py page      # write the tables into docs/explore.md
+    python -m benchmarks.explore_load load      # 32 clients for 60 s on loopback: latencies, answers, peak memory of the server
+    python -m benchmarks.explore_load pointer   # a browser, 8 nets, 200 moves: from the event to the last map drawn
+    python -m benchmarks.explore_load page      # write the tables into docs/explore.md
 
 A client does what the page does: it opens the page, sends a picture of its own or takes an example, asks for maps and predictions
 of eight nets over six connections, waits a second, goes on to another layer, and after some layers to another picture. Busy answers
@@ -175,6 +175,10 @@ def pointer(server: Server) -> dict:
             page = browser.new_page(viewport={"width": 1440, "height": 900})
             page.goto(server.address)
             page.wait_for_selector("#explorer[aria-busy=false]")
+            others = page.locator("input[name=net]:enabled:not(:checked)")
+            while others.count():  # the page takes eight and switches the others off
+                others.first.click()
+                page.wait_for_timeout(300)
             page.wait_for_timeout(3000)
             box = page.locator("#query canvas").bounding_box()
             taken = []
