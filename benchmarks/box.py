@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def export(run: RunFolder, splits: Splits) -> dict[str, Any]:
     """Write one net's weights; its entry of the results."""
     model, meta = load_run(run.path)
     file = BOX / f"{meta.name}.{NAME}.safetensors"
-    save_weights(file, model, meta, torch.float16)
+    save_weights(file, model, replace(meta, source=NAME), torch.float16)  # the set by name: a path tells of a machine
     if file.stat().st_size > LIMIT:
         raise ValueError(f"{file.name} has {file.stat().st_size:,} bytes, more than the {LIMIT:,} a net may take")
     cost = count(model, meta.image_size)
