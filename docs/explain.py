@@ -90,10 +90,12 @@ def faithful(source: str, limit: int) -> dict[str, Any]:
     from sightline.data import load_splits, normalise
     from sightline.weights import load_run
 
-    before = _committed("faithfulness", {"steps": STEPS, "settings": COARSE})
     found: dict[str, dict[str, Any]] = {}
     test = load_splits(source).test
     chosen = torch.arange(min(limit, len(test)))
+    about = {"data": {"source": Path(source).name, "n": len(chosen)}, "steps": STEPS, "settings": COARSE}
+    before = _committed("faithfulness", about)
+    content = {"schema": 1, "environment": environment(), **about, "nets": found}
     for net, file in _boxed():
         digest = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
         found[net] = before.get(net, {})
@@ -105,10 +107,8 @@ def faithful(source: str, limit: int) -> dict[str, Any]:
             print(
                 net, {name: round(one["deletion_gain"], 3) for name, one in found[net]["methods"].items()}, flush=True
             )
-        data = {"source": Path(source).name, "n": len(chosen)}
-        content = {"schema": 1, "environment": environment(), "data": data, "steps": STEPS, "settings": COARSE}
-        _write("faithfulness", content | {"nets": found})
-    return content | {"nets": found}
+        _write("faithfulness", content)
+    return content
 
 
 def _committed(name: str, alike: dict[str, Any]) -> dict[str, Any]:

@@ -158,7 +158,10 @@ def _mapping(side: int, channels: int, batch: int) -> Case:
         layer = PairwiseSelfAttention2d(channels, kernel_size=WINDOW, position="none", device=device)
         gamma = layer.mapping.eval().requires_grad_(False)
         narrow, options = copy.deepcopy(gamma).bfloat16(), {**layer.attend.options, "backend": "triton"}
-        kernel = lambda q, k: pairwise_logits(narrow, q, k, None, "subtraction", False, options)  # noqa: E731
+
+        def kernel(q: Tensor, k: Tensor) -> Tensor:
+            return pairwise_logits(narrow, q, k, None, "subtraction", False, options)
+
         modules = partial(_gamma, narrow)
         contenders = [
             Contender("sightline", torch.no_grad()(kernel), OURS, note="triton", backward=False),
