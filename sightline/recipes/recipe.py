@@ -34,7 +34,7 @@ class Recipe:
     seed: int = 0
     task: Literal["classes", "masked_patches"] = "classes"  # masked_patches: ViT's pre-training without labels
 
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    optimizer: Literal["adamw", "sgd", "muon"] = "adamw"
     lr: float = 1e-3
     lr_batch: int | None = None  # the rate used is lr * batch_size / lr_batch; None: it is lr, whatever the batch
     min_lr: float = 1e-5  # where cosine and line end
@@ -93,6 +93,8 @@ class Recipe:
             raise ValueError(f"min_lr must not exceed lr; got min_lr={self.min_lr!r}, lr={self.peak_lr!r}")
         if self.resized_crop is not None and self.crop_padding:
             raise ValueError(f"choose one crop: crop_padding={self.crop_padding} or resized_crop={self.resized_crop}")
+        if self.optimizer == "muon" and self.sharded:
+            raise ValueError("optimizer='muon' needs whole matrices and sharded=True cuts them; choose adamw or sgd")
 
     @property
     def peak_lr(self) -> float:

@@ -7,13 +7,17 @@
     peak     lr, or lr * batch_size / lr_batch: the rule of Goyal et al. 2017, arXiv 1706.02677, section 2.1
 
 Source: AdamW, Loshchilov and Hutter 2019, arXiv 1711.05101; cosine, the same authors 2017, arXiv 1608.03983, without restarts.
-Ours: the learning rate is a function of the step and holds no state.
+        Muon, Jordan et al. 2024, kellerjordan.github.io/posts/muon: the momentum of a matrix, made orthogonal by five Newton-Schulz
+        steps; scaled so that an update is as large as AdamW's, Liu et al. 2025, arXiv 2502.16982, section 2.2. It is timm's.
+Ours: the learning rate is a function of the step and holds no state. Muon takes a convolution as the matrix (out, in x rows x
+      cols). Norms, biases, what `no_weight_decay()` names (tables of positions) and matrices with a side under 4 are left to
+      AdamW at the same rate, with Nesterov's momentum if Muon has it.
 """
 
 import math
 
 import torch
-from timm.optim import param_groups_weight_decay
+from timm.optim import Muon, param_groups_weight_decay
 from torch import nn
 
 from sightline.recipes import Recipe
@@ -22,13 +26,16 @@ FUSED = ("cpu", "cuda")
 
 
 def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW, or SGD with momentum; no decay on norms, biases and what `model.no_weight_decay()` names."""
+    """AdamW, SGD with momentum, or Muon; no decay on norms, biases and what `model.no_weight_decay()` names."""
     exempt = getattr(model, "no_weight_decay", set)()
-    groups = param_groups_weight_decay(model, recipe.weight_decay, no_weight_decay_list=exempt)
+    others = exempt if recipe.optimizer == "muon" else ()
+    groups = param_groups_weight_decay(model, recipe.weight_decay, no_weight_decay_list=exempt, fallback_list=others)
     fused = all(p.device.type in FUSED for p in model.parameters())
+    nesterov = recipe.nesterov and recipe.momentum > 0
     if recipe.optimizer == "sgd":
-        nesterov = recipe.nesterov and recipe.momentum > 0
         return torch.optim.SGD(groups, recipe.peak_lr, recipe.momentum, nesterov=nesterov, fused=fused)
+    if recipe.optimizer == "muon":
+        return Muon(groups, lr=recipe.peak_lr, momentum=recipe.momentum, nesterov=nesterov, betas=recipe.betas)
     return torch.optim.AdamW(groups, recipe.peak_lr, recipe.betas, fused=fused)
 
 

@@ -45,16 +45,17 @@ def test_switches(text, value):
         ("betas=0.9", "betas takes 2 numbers, separated by commas; got '0.9'"),
         ("lr=fast", "lr takes a number; got 'fast'"),
         ("clip_grad=x", "clip_grad takes a number or none; got 'x'"),
-        ("optimizer=adam", "optimizer must be one of adamw, sgd; got 'adam'"),
+        ("optimizer=adam", "optimizer must be one of adamw, sgd, muon; got 'adam'"),
         ("flip=2", "flip must be from 0 to 1; got 2.0"),
         ("lr=nan", "lr must be at least 0; got nan"),
         ("betas=0.9,2", r"betas must be from 0 to 1; got 2.0"),
         ("lr=1e-6", "min_lr must not exceed lr"),
+        ("optimizer=muon sharded=yes", "needs whole matrices"),
     ],
 )
 def test_a_wrong_change_says_what_is_right(change, message):
     with pytest.raises(ValueError, match=message):
-        override(get("mini"), [change])
+        override(get("mini"), change.split())
 
 
 @pytest.mark.parametrize(("field", "value"), [("epochs", True), ("epochs", 2.0), ("betas", [0.9, 0.9]), ("name", None)])

@@ -13,7 +13,7 @@ from tests.train.tiny import RECIPE, TinyNet
 RUN = replace(RECIPE, epochs=4, warmup_epochs=1.0, lr=0.1, min_lr=0.01)
 
 
-@pytest.mark.parametrize("name", ["adamw", "sgd"])
+@pytest.mark.parametrize("name", ["adamw", "sgd", "muon"])
 def test_decay_spares_norms_biases_and_what_the_model_exempts(name):
     model = TinyNet(3, 3)
     optimizer = build_optimizer(model, replace(RUN, optimizer=name, weight_decay=0.3))
@@ -59,6 +59,25 @@ def test_the_rate_follows_the_batch_where_the_recipe_says_so():
 def test_momentum_has_the_form_asked_for(nesterov):
     optimizer = build_optimizer(TinyNet(3, 3), replace(RUN, optimizer="sgd", nesterov=nesterov))
     assert {group["nesterov"] for group in optimizer.param_groups} == {nesterov}
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.3])
+def test_muon_moves_matrices_by_orthogonal_steps_and_leaves_the_rest_to_adamw(decay):
+    """Singular values of an update are near lr * 0.2 * sqrt(larger side) (arXiv 2502.16982, eq. 4), AdamW's is lr."""
+    torch.manual_seed(0)
+    model = TinyNet(5, 3)
+    run = replace(RUN, optimizer="muon", momentum=0.95, nesterov=False, weight_decay=decay)
+    optimizer = build_optimizer(model, run)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    for p in model.parameters():
+        p.grad = torch.randn_like(p)
+    optimizer.step()
+    moved = {name: before[name] - p.detach() for name, p in model.named_parameters()}
+    update = moved["fc.weight"] - run.lr * decay * before["fc.weight"]
+    values = torch.linalg.svdvals(update) / (run.lr * 0.2 * 8**0.5)
+    assert ((values > 0.6) & (values < 1.3)).all()
+    for name in ("conv.weight", "fc.bias", "norm.bias"):  # the model exempts conv.weight: AdamW's
+        torch.testing.assert_close(moved[name].abs(), torch.full_like(moved[name], run.lr), rtol=1e-4, atol=0)
 
 
 @pytest.mark.parametrize(("epochs", "warmup"), [(1, 0.0), (1, 5.0), (2, 2.0)])
