@@ -1,7 +1,7 @@
 """How the explorer bears 32 people at once, and how soon it answers the pointer: docs/results/explore.json, docs/explore.md.
 
     python -m benchmarks.explore_load load      # 32 clients for 60 s on loopback: latencies, answers, peak memory of the server
-    python -m benchmarks.explore_load pointer   # a browser, 8 nets, 200 moves: from the event to the last map drawn
+    python -m benchmarks.explore_load pointer   # a browser, 8 nets, 100 moves: from the event to the last map drawn
     python -m benchmarks.explore_load page      # write the tables into docs/explore.md
 
 A client does what the page does: it opens the page, sends a picture of its own or takes an example, asks for maps and predictions
@@ -139,6 +139,7 @@ def load(server: Server) -> dict:
     """32 visitors for a minute."""
     try:
         before = server.memory("VmRSS")
+        shown = len(httpx.get(f"{server.address}/api/start", trust_env=False).json()["nets"])
         notes: dict[str, list[float]] = defaultdict(list)
         counts: Counter[str] = Counter()
         began = time.monotonic()
@@ -153,7 +154,7 @@ def load(server: Server) -> dict:
         return {
             "clients": CLIENTS,
             "seconds": round(time.monotonic() - began, 1),
-            "nets": AT_ONCE,
+            "nets": min(AT_ONCE, shown),
             "answers": dict(sorted(counts.items())),
             "memory_before": before,
             "memory_peak": server.memory("VmHWM"),
@@ -193,13 +194,6 @@ def pointer(server: Server) -> dict:
         return {"moves": MOVES, "nets": nets, "browser": f"Chromium {version}", "milliseconds": spread(taken)}
     finally:
         server.close()
-
-
-def small_nets() -> list[str]:
-    """The ten small nets, trained where their weights come with sightline; what they cost is the same."""
-    from sightline.backbones.mini import NETS
-
-    return list(NETS)
 
 
 def spread(values: list[float]) -> dict[str, float]:
@@ -255,13 +249,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["load", "pointer", "page"])
     parser.add_argument(
-        "--run", action="append", default=[], help="as for sightline explore; the ten small nets if not given"
+        "--run", action="append", default=[], help="as for sightline explore; with neither, its trained nets"
     )
     parser.add_argument("--model", action="append", default=[], help="likewise")
     parser.add_argument("--running", metavar="ADDRESS,PID", help="measure a server that runs already")
     given = parser.parse_args()
     if given.what != "page":
-        chosen = {"run": given.run, "model": given.model or ([] if given.run else small_nets())}
+        chosen = {"run": given.run, "model": given.model}
         arguments = [word for name, values in chosen.items() for one in values for word in (f"--{name}", one)]
         found = {"load": load, "pointer": pointer}[given.what](Server(arguments, given.running))
         found["environment"] = environment() | {"cores": os.cpu_count(), "load_average": round(os.getloadavg()[1], 1)}
