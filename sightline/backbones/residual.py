@@ -11,6 +11,7 @@ Legend: B batch, C channels, H W rows and columns.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from timm.layers import DropPath
@@ -27,92 +28,90 @@ class Spatial(Protocol):
         ...
 
 
-class Block(Protocol):
-    """Make a residual block: (B, in, H, W) -> (B, out, ceil(H / stride), ceil(W / stride))."""
+@dataclass(frozen=True)
+class Place:
+    """Where a residual block stands in its net, and what it is made of.
 
-    def __call__(
-        self,
-        in_channels: int,
-        width: int,
-        out_channels: int,
-        stride: int,
-        grid: tuple[int, int],
-        spatial: Spatial,
-        drop_path: float = 0.0,
-        gate: Channelwise | None = None,
-        context: Channelwise | None = None,
-    ) -> nn.Module:
-        """`width`: inner channels; `grid`: rows and columns of the input at the image size the net is built for."""
-        ...
+    Args:
+        in_channels, out_channels: of the block.
+        width: its inner channels; blocks without an inner width do not use it.
+        stride: input pixels a step, in both axes.
+        grid: rows and columns of the input at the image size the net is built for.
+        spatial: makes the spatial operator.
+        drop_path: probability of leaving the branch out.
+        gate: made for the branch's output; None: no gate.
+        context: made for what the block returns; None: none.
+    """
+
+    in_channels: int
+    width: int
+    out_channels: int
+    stride: int
+    grid: tuple[int, int]
+    spatial: Spatial
+    drop_path: float = 0.0
+    gate: Channelwise | None = None
+    context: Channelwise | None = None
+
+    @property
+    def keeps_shape(self) -> bool:
+        """Whether input and output have one shape, so that the shortcut is the input."""
+        return self.stride == 1 and self.in_channels == self.out_channels
 
 
-class Bottleneck(nn.Module):
-    """1 x 1, spatial operator, 1 x 1, with the shortcut; then an optional context block. (B, C, H, W) -> (B, C', H', W')."""
+class Block(nn.Module):
+    """What residual blocks share: (B, in, H, W) -> (B, out, ceil(H / stride), ceil(W / stride))."""
 
-    def __init__(
-        self,
-        in_channels: int,
-        width: int,
-        out_channels: int,
-        stride: int,
-        grid: tuple[int, int],
-        spatial: Spatial,
-        drop_path: float = 0.0,
-        gate: Channelwise | None = None,
-        context: Channelwise | None = None,
-    ) -> None:
-        super().__init__()
-        self.conv1 = convolution(in_channels, width, 1)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = spatial(width, width, stride, grid)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = convolution(width, out_channels, 1)
-        self.bn3 = nn.BatchNorm2d(out_channels)
-        nn.init.zeros_(self.bn3.weight)
-        self.downsample = _shortcut(in_channels, out_channels, stride)
-        self.se = gate(out_channels) if gate is not None else nn.Identity()
-        self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
+    def _end(self, place: Place) -> None:
+        """Make what comes after a branch. Called last: the weights before it are drawn first."""
+        self.se = place.gate(place.out_channels) if place.gate is not None else nn.Identity()
+        self.drop_path = DropPath(place.drop_path) if place.drop_path > 0 else nn.Identity()
         self.act = nn.ReLU(inplace=True)
-        self.context = context(out_channels) if context is not None else nn.Identity()
+        self.context = place.context(place.out_channels) if place.context is not None else nn.Identity()
+
+    def _add(self, branch: Tensor, shortcut: Tensor) -> Tensor:
+        return self.drop_path(self.se(branch)) + shortcut
+
+
+class Bottleneck(Block):
+    """1 x 1, spatial operator, 1 x 1, with the shortcut; then an optional context block."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__()
+        self.conv1 = convolution(place.in_channels, place.width, 1)
+        self.bn1 = nn.BatchNorm2d(place.width)
+        self.conv2 = place.spatial(place.width, place.width, place.stride, place.grid)
+        self.bn2 = nn.BatchNorm2d(place.width)
+        self.conv3 = convolution(place.width, place.out_channels, 1)
+        self.bn3 = nn.BatchNorm2d(place.out_channels)
+        nn.init.zeros_(self.bn3.weight)
+        self.downsample = _shortcut(place)
+        self._end(place)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.act(self.bn1(self.conv1(x)))
         y = self.act(self.bn2(self.conv2(y)))
-        y = self.drop_path(self.se(self.bn3(self.conv3(y))))
-        return self.context(self.act(y + self.downsample(x)))
+        y = self.bn3(self.conv3(y))
+        return self.context(self.act(self._add(y, self.downsample(x))))
 
 
-class BasicBlock(nn.Module):
-    """Spatial operator, 3 x 3, with the shortcut; then an optional context block. `width` is not used: it has no inner width."""
+class BasicBlock(Block):
+    """Spatial operator, 3 x 3, with the shortcut; then an optional context block. It has no inner width."""
 
-    def __init__(
-        self,
-        in_channels: int,
-        width: int,
-        out_channels: int,
-        stride: int,
-        grid: tuple[int, int],
-        spatial: Spatial,
-        drop_path: float = 0.0,
-        gate: Channelwise | None = None,
-        context: Channelwise | None = None,
-    ) -> None:
+    def __init__(self, place: Place) -> None:
         super().__init__()
-        self.conv1 = spatial(in_channels, out_channels, stride, grid)
-        self.bn1 = nn.BatchNorm2d(out_channels)
-        self.conv2 = convolution(out_channels, out_channels, 3)
-        self.bn2 = nn.BatchNorm2d(out_channels)
+        self.conv1 = place.spatial(place.in_channels, place.out_channels, place.stride, place.grid)
+        self.bn1 = nn.BatchNorm2d(place.out_channels)
+        self.conv2 = convolution(place.out_channels, place.out_channels, 3)
+        self.bn2 = nn.BatchNorm2d(place.out_channels)
         nn.init.zeros_(self.bn2.weight)
-        self.downsample = _shortcut(in_channels, out_channels, stride)
-        self.se = gate(out_channels) if gate is not None else nn.Identity()
-        self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
-        self.act = nn.ReLU(inplace=True)
-        self.context = context(out_channels) if context is not None else nn.Identity()
+        self.downsample = _shortcut(place)
+        self._end(place)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.act(self.bn1(self.conv1(x)))
-        y = self.drop_path(self.se(self.bn2(self.conv2(y))))
-        return self.context(self.act(y + self.downsample(x)))
+        y = self.bn2(self.conv2(y))
+        return self.context(self.act(self._add(y, self.downsample(x))))
 
 
 def convolution(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
@@ -123,7 +122,8 @@ def convolution(in_channels: int, out_channels: int, kernel_size: int, stride: i
     return conv
 
 
-def _shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module:
-    if stride == 1 and in_channels == out_channels:
+def _shortcut(place: Place) -> nn.Module:
+    if place.keeps_shape:
         return nn.Identity()
-    return nn.Sequential(convolution(in_channels, out_channels, 1, stride), nn.BatchNorm2d(out_channels))
+    projection = convolution(place.in_channels, place.out_channels, 1, place.stride)
+    return nn.Sequential(projection, nn.BatchNorm2d(place.out_channels))

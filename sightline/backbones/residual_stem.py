@@ -12,7 +12,7 @@ Legend: B batch, H W rows and columns.
 from torch import Tensor, nn
 
 from sightline.backbones import spatial
-from sightline.backbones.residual import Bottleneck
+from sightline.backbones.residual import Bottleneck, Place
 from sightline.backbones.stem import SMALL_STEM
 
 EXPANSION = 2
@@ -38,7 +38,8 @@ class ResidualStem(nn.Module):
             blocks = []
             for index in range(depth):
                 stride = 2 if stage > 0 and index == 0 else 1
-                blocks.append(Bottleneck(channels, inner, EXPANSION * inner, stride, (1, 1), spatial.convolution))
+                place = Place(channels, inner, EXPANSION * inner, stride, (1, 1), spatial.convolution)
+                blocks.append(Bottleneck(place))
                 channels = EXPANSION * inner
             self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
         self.stages = [f"layer{stage + 1}" for stage in range(len(layers))]

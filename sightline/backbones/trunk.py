@@ -17,7 +17,7 @@ from timm.models import build_model_with_cfg, checkpoint_seq
 from torch import Tensor, nn
 
 from sightline.backbones.layout import FasterLayout
-from sightline.backbones.residual import Block, Bottleneck, Channelwise, Spatial
+from sightline.backbones.residual import Block, Bottleneck, Channelwise, Place, Spatial
 from sightline.backbones.stage_intermediates import StageIntermediates
 from sightline.backbones.stem import CONV_STEM, Stem
 
@@ -47,7 +47,7 @@ class TrunkConfig:
     expansion: int = 4
     outputs: tuple[int, ...] | None = None
     strides: tuple[int, ...] = (1, 2, 2, 2)
-    block: Block = Bottleneck
+    block: Callable[[Place], Block] = Bottleneck
     stem: Stem = CONV_STEM
     stem_width: int = 64
     gate: Channelwise | None = None
@@ -183,21 +183,10 @@ def _stage(
     """Blocks of a stage whose input has these channels and, at the image size the net is built for, this grid."""
     context, blocks, stride = dict(config.context), [], config.strides[stage]
     for index, rate in enumerate(drop_path):
-        added = context.get((stage, index))
-        blocks.append(
-            config.block(
-                channels,
-                config.widths[stage],
-                config.channels(stage),
-                stride,
-                grid,
-                config.spatial[stage],
-                rate,
-                config.gate,
-                added,
-            )
-        )
-        channels, grid, stride = config.channels(stage), _shrink(grid, stride), 1
+        width, out, added = config.widths[stage], config.channels(stage), context.get((stage, index))
+        place = Place(channels, width, out, stride, grid, config.spatial[stage], rate, config.gate, added)
+        blocks.append(config.block(place))
+        channels, grid, stride = out, _shrink(grid, stride), 1
     return nn.Sequential(*blocks)
 
 

@@ -16,55 +16,40 @@ from dataclasses import replace
 from functools import partial
 
 import torch.nn.functional as F
-from timm.layers import DropPath, SEModule
+from timm.layers import SEModule
 from torch import Tensor, nn
 
 from sightline.backbones import spatial
 from sightline.backbones.catalogue import Net, Printed
 from sightline.backbones.register import SMALL, register
-from sightline.backbones.residual import Channelwise, Spatial, convolution
+from sightline.backbones.residual import Block, Place, convolution
 from sightline.backbones.stem import BARE_STEM
 from sightline.backbones.trunk import TrunkConfig, build
 
 
-class PreActivationBlock(nn.Module):
-    """Norm, ReLU, spatial operator, norm, ReLU, 3 x 3, with a shortcut without parameters. (B, C, H, W) -> (B, C', H', W').
+class PreActivationBlock(Block):
+    """Norm, ReLU, spatial operator, norm, ReLU, 3 x 3, with a shortcut without parameters. It has no inner width."""
 
-    `width` is not used: the block has no inner width.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        width: int,
-        out_channels: int,
-        stride: int,
-        grid: tuple[int, int],
-        spatial: Spatial,
-        drop_path: float = 0.0,
-        gate: Channelwise | None = None,
-        context: Channelwise | None = None,
-    ) -> None:
+    def __init__(self, place: Place) -> None:
         super().__init__()
-        self.stride, self.added = stride, out_channels - in_channels
-        self.bn1 = nn.BatchNorm2d(in_channels)
-        self.conv1 = spatial(in_channels, out_channels, stride, grid)
-        self.bn2 = nn.BatchNorm2d(out_channels)
-        self.conv2 = convolution(out_channels, out_channels, 3)
-        self.se = gate(out_channels) if gate is not None else nn.Identity()
-        self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
-        self.context = context(out_channels) if context is not None else nn.Identity()
+        self.stride, self.added, self.plain = place.stride, place.out_channels - place.in_channels, place.keeps_shape
+        self.bn1 = nn.BatchNorm2d(place.in_channels)
+        self.conv1 = place.spatial(place.in_channels, place.out_channels, place.stride, place.grid)
+        self.bn2 = nn.BatchNorm2d(place.out_channels)
+        self.conv2 = convolution(place.out_channels, place.out_channels, 3)
+        self._end(place)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.bn1(x))
-        shortcut = x if self.stride == 1 and self.added == 0 else self._shortcut(y)
-        y = self.conv2(F.relu(self.bn2(self.conv1(y))))
-        return self.context(shortcut + self.drop_path(self.se(y)))
+        y = self.act(self.bn1(x))
+        shortcut = x if self.plain else self._shortcut(y)
+        y = self.conv2(self.act(self.bn2(self.conv1(y))))
+        return self.context(self._add(y, shortcut))
 
     def _shortcut(self, x: Tensor) -> Tensor:
-        if self.stride > 1:
-            x = F.avg_pool2d(x, self.stride, self.stride, ceil_mode=True, count_include_pad=False)
-        return F.pad(x, (0, 0, 0, 0, self.added // 2, self.added - self.added // 2))
+        stride, added = self.stride, self.added
+        if stride > 1:
+            x = F.avg_pool2d(x, stride, stride, ceil_mode=True, count_include_pad=False)
+        return F.pad(x, (0, 0, 0, 0, added // 2, added - added // 2))
 
 
 class FinalNorm(nn.Sequential):

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 
 import sightline
-from sightline.backbones import NETS
+from sightline.backbones import NETS, spatial
+from sightline.backbones.residual import Place
 from sightline.backbones.stem import ATTENTION_STEM, CONV_STEM, DEEP_STEM, RELATION_STEM
 from sightline.backbones.trunk import Trunk
 from sightline.backbones.wide_nets import PreActivationBlock
@@ -137,7 +138,7 @@ def test_mixtures_attend_where_their_names_say(name, operators):
 
 @pytest.mark.parametrize(("stride", "added", "size"), [(1, 4, (5, 7)), (2, 3, (5, 7)), (2, 0, (4, 4)), (1, 0, (3, 1))])
 def test_wide_shortcut_by_hand(stride, added, size):
-    block = PreActivationBlock(4, 0, 4 + added, stride, size, NETS["conv_resnet50"].config.spatial[0]).eval()
+    block = PreActivationBlock(Place(4, 0, 4 + added, stride, size, spatial.convolution)).eval()
     nn.init.zeros_(block.conv2.weight)
     shaken(block.bn1)
     x = torch.randn(2, 4, *size)
