@@ -1,7 +1,8 @@
 """Measure what docs/explain.md says, and write its tables from the committed JSON.
 
 .venv/bin/python docs/explain.py works               # family x method x {batch 3, 97 x 53, bfloat16, window larger than the map}
-.venv/bin/python docs/explain.py faithfulness DATA   # areas under deletion and insertion: the box's nets on test images
+.venv/bin/python docs/explain.py faithfulness DATA   # areas under deletion and insertion on test images: the box's nets
+.venv/bin/python docs/explain.py faithfulness DATA NETS ...   # the same of some nets; what is committed of the others stays
 .venv/bin/python docs/explain.py overhead            # capture beside a plain pass and beside the reference's full maps
 .venv/bin/python docs/explain.py                     # write the tables anew from docs/results/explain_*.json alone
 """
@@ -82,31 +83,29 @@ def _tried(model: torch.nn.Module, method: str, shape: tuple[int, ...], dtype: t
         model.to(torch.float32)
 
 
-def faithful(source: str, limit: int) -> dict[str, Any]:
-    """Areas of every method on every net of the box, on the first `limit` test pictures of the set it was trained on.
+def faithful(source: str, limit: int, only: list[str]) -> dict[str, Any]:
+    """Areas of every method on the nets of the box, all or `only` some, on the first test pictures of the set they were trained on.
 
     What is committed of the same weights stays, so an interrupted measurement goes on.
     """
     from sightline.data import load_splits, normalise
     from sightline.weights import load_run
 
-    found: dict[str, dict[str, Any]] = {}
     test = load_splits(source).test
     chosen = torch.arange(min(limit, len(test)))
     about = {"data": {"source": Path(source).name, "n": len(chosen)}, "steps": STEPS, "settings": COARSE}
-    before = _committed("faithfulness", about)
-    content = {"schema": 1, "environment": environment(), **about, "nets": found}
-    for net, file in _boxed():
+    nets, measured = _boxed(), _committed("faithfulness", about)
+    content = {"schema": 1, "environment": environment(), **about}
+    for net, file in nets:
         digest = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
-        found[net] = before.get(net, {})
-        if found[net].get("weights") != digest:
+        if (not only or net in only) and measured.get(net, {}).get("weights") != digest:
             model, meta = load_run(file)
             images = normalise(test.batch(chosen), meta.mean, meta.std)
             right = float((_answers(model, images) == test.labels[chosen]).float().mean())
-            found[net] = {"weights": digest, "accuracy": right, "methods": _methods(model, images)}
-            print(
-                net, {name: round(one["deletion_gain"], 3) for name, one in found[net]["methods"].items()}, flush=True
-            )
+            measured[net] = {"weights": digest, "accuracy": right, "methods": _methods(model, images)}
+            gains = {name: round(one["deletion_gain"], 3) for name, one in measured[net]["methods"].items()}
+            print(net, gains, flush=True)
+        content["nets"] = {net: measured[net] for net, _ in nets if net in measured}
         _write("faithfulness", content)
     return content
 
@@ -301,9 +300,11 @@ def write_page() -> None:
 def main(arguments: list[str]) -> None:
     """See the module's docstring."""
     if arguments:
-        name = arguments[0]
+        name, *given = arguments
         found = (
-            {"works": works, "overhead": overhead}[name]() if name != "faithfulness" else faithful(arguments[1], 200)
+            faithful(given[0], 200, given[1:])
+            if name == "faithfulness"
+            else {"works": works, "overhead": overhead}[name]()
         )
         _write(name, found)
     write_page()
