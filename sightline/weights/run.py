@@ -31,16 +31,22 @@ def save_weights(
         path: the file.
         model: the net.
         meta: what it expects.
-        dtype: of the floats in the file; None: as the model has them. Loading gives the net's own type again.
+        dtype: of the floats in the file; None: as the model has them. A tensor with a number that this type can not hold (a running
+            variance above float16's 65,504) stays as it is. Loading gives the net's own type again.
 
     Raises:
         RunFolderError: the disk refuses; an older file of that name is untouched.
     """
     tensors = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in model.state_dict().items()}
     if dtype is not None:
-        tensors = {name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors.items()}
+        tensors = {name: _narrowed(t, dtype) if t.is_floating_point() else t for name, t in tensors.items()}
     header = json.dumps(meta.as_dict())
     atomic_write(path, save(tensors, {KEY: header}))  # one key: safetensors writes several in any order
+
+
+def _narrowed(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    narrow = tensor.to(dtype)
+    return narrow if torch.equal(narrow.isfinite(), tensor.isfinite()) else tensor
 
 
 def load_run(path: str | os.PathLike[str]) -> tuple[nn.Module, ModelMeta]:

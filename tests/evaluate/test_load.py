@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from sightline.evaluate import ModelMeta, load_run, read_weights, save_weights
 from sightline.runs import RunFolderError
@@ -27,6 +27,17 @@ def test_round_trip_of_folder_and_file(tmp_path):
         assert meta == META
         assert not loaded.training
         torch.testing.assert_close(loaded(x), model.eval()(x), rtol=0, atol=0)
+
+
+def test_what_halves_can_not_hold_stays_whole(tmp_path):
+    model = tiny()
+    model.norm.running_var.copy_(torch.tensor([1.0, 7e4, 2.0, 3.0]))
+    save_weights(tmp_path / "w.safetensors", model, META, torch.float16)
+    kept = load_file(tmp_path / "w.safetensors")
+    assert {name for name, t in kept.items() if t.dtype == torch.float32} == {"norm.running_var"}
+    loaded, _ = load_run(tmp_path / "w.safetensors")
+    assert loaded.norm.running_var.tolist() == [1.0, 7e4, 2.0, 3.0]
+    assert loaded.conv.weight.dtype == torch.float32
 
 
 def test_options_survive_json(tmp_path):
