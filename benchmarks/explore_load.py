@@ -139,7 +139,7 @@ def load(server: Server) -> dict:
     """32 visitors for a minute."""
     try:
         before = server.memory("VmRSS")
-        shown = len(httpx.get(f"{server.address}/api/start", trust_env=False).json()["nets"])
+        shown = len(httpx.get(f"{server.address.rstrip('/')}/api/start", trust_env=False).json()["nets"])
         notes: dict[str, list[float]] = defaultdict(list)
         counts: Counter[str] = Counter()
         began = time.monotonic()
