@@ -139,7 +139,9 @@ def load(server: Server) -> dict:
     """32 visitors for a minute."""
     try:
         before = server.memory("VmRSS")
-        shown = len(httpx.get(f"{server.address.rstrip('/')}/api/start", trust_env=False).json()["nets"])
+        with httpx.Client(base_url=server.address, trust_env=False) as client:
+            client.get("/")  # opens a session
+            shown = len(client.get("/api/start").json()["nets"])
         notes: dict[str, list[float]] = defaultdict(list)
         counts: Counter[str] = Counter()
         began = time.monotonic()
