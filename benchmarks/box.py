@@ -32,13 +32,15 @@ PLACES = (
 
 
 def export_all(runs: Path, models: list[str], order: list[str], splits: Splits) -> None:
-    """Put what is finished and not there yet into the box; all other entries stay as they are."""
+    """Put what is finished and not there yet into the box. Of what is there, how it was trained is told anew, as the difference
+    from its recipe, which may have changed since. Entries without a run stay as they are."""
     BOX.mkdir(exist_ok=True)
     known = {one["model"]: one for one in json.loads(RESULTS.read_text())["nets"]} if RESULTS.exists() else {}
     for model in models:
         run = RunFolder(runs / model)
-        if run.exists() and run.finished() and not _is_boxed(run, known.get(model)):
-            known[model] = export(run, splits)
+        if run.exists() and run.finished():
+            boxed = _is_boxed(run, known.get(model))
+            known[model] = known[model] | _training(run) if boxed else export(run, splits)
             (BOX / f"{model}.{NAME}.md").write_text(card(known[model]))
             print(f"{model}: {known[model]['file_bytes']:,} bytes, test {known[model]['test']['accuracy']:.2%}")
     sizes = {name: len(getattr(splits, name)) for name in ("train", "val", "test")}

@@ -66,7 +66,8 @@ def budget(one: dict[str, Any]) -> str:
     """How a net was trained, briefly."""
     start = f" from a trained {one['starts_from']['model']}" if one["starts_from"] else ""
     teacher = f", taught by {one['teacher']}" if one["teacher"] else ""
-    return f"{one['recipe']}, {one['epochs']} epochs{start}{teacher}, seed {one['seed']}"
+    changed = "".join(f", {key}={value}" for key, value in one["changes"].items() if key != "epochs")
+    return f"{one['recipe']}, {one['epochs']} epochs{changed}{start}{teacher}, seed {one['seed']}"
 
 
 def equal_budgets(one: dict[str, Any], two: dict[str, Any]) -> bool:
