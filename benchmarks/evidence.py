@@ -6,10 +6,10 @@
     .venv/bin/python benchmarks/evidence.py cards             # the cards alone, once the nets' robustness was measured
 
 Runs lie in runs/cifar10 and runs/cifar10-scratch. The convolutional twin is trained first (recipe cifar10). From its weights go
-on, with one budget (cifar10_warm), the twin itself and the nets that keep its convolutions: non-local, CCNet, AA. SASA, LR-Net, SAN
+on, with one budget (cifar10_warm), the twin itself and the nets that keep its convolutions: non-local, CCNet. SASA, LR-Net, AA, SAN
 and ViT start from random weights, with the twin's first budget: a trunk trained around convolutions does not help what replaces
-them (SASA: 67.1% of the validation images after cifar10_warm). The twin teaches the distilled one. `--scratch` trains all of them
-from random weights.
+them (SASA: 67.1% of the validation images after cifar10_warm). Learning rates were chosen on validation images. The twin teaches
+the distilled one. `--scratch` trains all of them from random weights.
 """
 
 import sys
@@ -47,7 +47,9 @@ class Step:
 # 67.4% at 7e-3, 63.4% at the convolutions' 2e-2).
 WINDOWS = "lr=7e-3"
 
-# Transformers: float32, which small products of matrices like better on a CPU, at half the rate, for as long as 25 minutes allow.
+# Global attention from scratch: half the rate. ViT in float32, which small products of matrices like better on a CPU, and for as
+# long as 25 minutes allow.
+HALF = "lr=1e-2"
 STEPS = (
     Step(TWIN, "cifar10", start=None, folder=FIRST),
     Step(TWIN),
@@ -55,10 +57,10 @@ STEPS = (
     Step("ccnet_resnet_mini"),
     Step("sasa_resnet_mini", "cifar10", (WINDOWS,), start=None),
     Step("lrnet_mini", "cifar10", (WINDOWS,), start=None),
-    Step("aa_resnet_mini"),
+    Step("aa_resnet_mini", "cifar10", (HALF,), start=None),
     Step("san_mini_pairwise", "cifar10", start=None),
     Step("san_mini_patchwise", "cifar10", start=None),
-    Step("vit_mini_hybrid", "cifar10", ("precision=no", "lr=1e-2", "epochs=11"), start=None),
+    Step("vit_mini_hybrid", "cifar10", ("precision=no", HALF, "epochs=11"), start=None),
     Step(
         "deit_mini_hybrid_distilled",
         "kd_cifar10_warm",

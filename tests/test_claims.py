@@ -60,6 +60,8 @@ def test_nets_are_compared_with_equal_budgets_alone(monkeypatch):
     assert verdict(entry("a", 0.75)) == {"better": False}
     assert verdict(entry("a", 0.80), slack=0.02) == {"better": True}
     assert verdict(entry("a", 0.75), slack=0.02) == {"better": False}
+    assert verdict(entry("a", 0.85, changes={"lr": 7e-3})) == {"better": True}  # chosen on validation images
+    assert verdict(entry("a", 0.85, changes={"ema": 0.0})) == {"better, with equal budgets": None}
     assert verdict(entry("a", 0.85, epochs=9)) == {"better, with equal budgets": None}
     monkeypatch.setattr(trained, "nets", dict)
     assert trained.accuracy_numbers("a", "b", "better") == ([], {"better, on CIFAR-10": None})

@@ -71,8 +71,12 @@ def budget(one: dict[str, Any]) -> str:
 
 
 def equal_budgets(one: dict[str, Any], two: dict[str, Any]) -> bool:
-    """Whether two nets had the same recipe, epochs and start; only then does their difference speak of the nets."""
-    return all(one[key] == two[key] for key in ("recipe", "changes", "epochs", "starts_from"))
+    """Whether two nets had the same recipe, epochs and start; only then does their difference speak of the nets.
+
+    The learning rate may differ: each net's was chosen on validation images, and the rows print it.
+    """
+    changes = ({key: value for key, value in net["changes"].items() if key != "lr"} for net in (one, two))
+    return next(changes) == next(changes) and all(one[key] == two[key] for key in ("recipe", "epochs", "starts_from"))
 
 
 def matched(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:

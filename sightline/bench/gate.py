@@ -5,6 +5,7 @@ operands. The cotangent is zero for the other images, so gradients of shared ope
 """
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -23,11 +24,13 @@ class Verdict:
     Args:
         forward, backward: largest difference over the largest exact value; None where it was not compared.
         refused: why it gets no time; "" when it does.
+        seconds: what the contender took for it, forward and, where gradients were compared, backward.
     """
 
     forward: float | None = None
     backward: float | None = None
     refused: str = ""
+    seconds: float = 0.0
 
 
 class Gate:
@@ -68,6 +71,7 @@ class Gate:
     def _check(self, contender: Contender) -> Verdict:
         compare = self.backward and contender.backward
         operands = [None if one is None else one.detach().requires_grad_(compare) for one in self.prepared.operands]
+        start = time.perf_counter()
         with torch.set_grad_enabled(compare):
             answer = contender.run(*operands)
         tolerance = TOLERANCE.get(answer.dtype, 2e-4)
@@ -77,13 +81,14 @@ class Gate:
             return Verdict(refused=f"wrong: shape {tuple(part.shape)} where {tuple(self.answer.shape)} is exact")
         forward = difference(part[:1] if many else part, self.answer)
         backward = self._gradients(answer, operands) if compare else None
+        seconds = time.perf_counter() - start
         found = [one for one in (forward, backward) if one is not None]
         if not all(one <= tolerance for one in found):  # not-a-number is refused too
             worst = next((one for one in found if math.isnan(one)), max(found))
             return Verdict(
                 forward, backward, f"wrong: off by {worst:.1e} of the largest value, {tolerance:.0e} is allowed"
             )
-        return Verdict(forward, backward)
+        return Verdict(forward, backward, seconds=seconds)
 
     def _gradients(self, answer: Tensor, operands: Sequence[Tensor | None]) -> float:
         if self.cotangent is None:

@@ -11,7 +11,7 @@ from sightline.bench.case import BASELINE, BOTH, FORWARD, KIN, Case, Contender, 
 from sightline.bench.gate import Gate, Verdict
 from sightline.bench.settings import Settings
 from sightline.cost.resident import peak_extra
-from sightline.cost.timing import Between, elapsed, interleaved
+from sightline.cost.timing import LONG, Between, elapsed, interleaved
 
 Records = dict[str, dict[str, Any]]  # contender -> its entry
 
@@ -31,15 +31,18 @@ def compare(
     verdicts = judge(prepared, BOTH in case.directions)
     records = {one.name: record(one, verdicts[one.name]) for one in prepared.contenders}
     able = [one for one in prepared.contenders if not verdicts[one.name].refused]
+    known = {name: one.seconds for name, one in verdicts.items() if one.seconds > LONG * settings.sample_seconds}
     for direction in case.directions:
         calls = {
             one.name: call(one, prepared.operands, direction, wait)
             for one in able
             if one.backward or direction == FORWARD
         }
-        samples = interleaved(calls, settings.rounds, settings.sample_seconds, settings.seconds, between)
+        samples = interleaved(calls, settings.rounds, settings.sample_seconds, settings.seconds, between, known)
         fill(records, direction, samples)
-        remember_memory(records, direction, calls, settings)
+        if settings.memory:
+            for name, one in calls.items():
+                remember_memory(records[name], direction, peak_extra(one, settings.device))
     return entry(case, records, case.batch, prepared.macs, bytes_moved=prepared.moved)
 
 
@@ -98,13 +101,9 @@ def fill(records: Records, key: str, samples: Mapping[str, Sequence[float]]) -> 
         records[name]["seconds"][key] = [float(f"{one:.5g}") for one in times]
 
 
-def remember_memory(
-    records: Records, direction: str, calls: Mapping[str, Callable[[], object]], settings: Settings
-) -> None:
-    """Enter the peak memory of one direction, where the settings ask for it."""
-    for name, one in calls.items():
-        if settings.memory:
-            records[name]["memory"][direction], records[name]["memory_counts"] = peak_extra(one, settings.device)
+def remember_memory(record: dict[str, Any], direction: str, peak: tuple[int, str]) -> None:
+    """Enter the peak memory of one direction and what it counts."""
+    record["memory"][direction], record["memory_counts"] = peak
 
 
 def call(

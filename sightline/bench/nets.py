@@ -9,6 +9,7 @@ in training mode, without an optimiser.
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from sightline.bench.measure import entry, fill, finite, remember_memory
 from sightline.bench.settings import Settings
 from sightline.cost import count
 from sightline.cost.measure import inference, training_step
+from sightline.cost.resident import peak_extra
 from sightline.cost.timing import interleaved, timed
 from sightline.ops import use_backend
 
@@ -91,14 +93,22 @@ def measure(case: NetCase, settings: Settings) -> dict[str, Any]:
     records, calls, known = {}, {}, {}
     for index, name in enumerate(case.nets):
         model = create_model(name, num_classes=1000, img_size=case.side).to(settings.device)
-        verdict = check(model, min(case.side, case.gate_side))
+        verdict = checked(name, case.side, min(case.side, case.gate_side), settings.device)
         records[name] = net_record(name, model, case, verdict, BASELINE if index == 0 else OURS)
         if not verdict.refused:
-            records[name]["note"], calls[name], known[name] = best_layout(model, images, step, settings.device)
+            best = best_layout(model, images, step, settings)
+            records[name]["note"], calls[name], known[name] = best.layout, best.call, best.seconds
+            if best.memory:
+                remember_memory(records[name], direction, best.memory)
     each = NET_SECONDS * settings.seconds
     fill(records, direction, interleaved(calls, settings.rounds, settings.sample_seconds, each, known=known))
-    remember_memory(records, direction, calls, settings)
     return entry(case, records, case.batch)
+
+
+@cache
+def checked(name: str, side: int, gate_side: int, device: str) -> Verdict:
+    """The verdict on a net built for images of `side` pixels, once for all cases that it is in."""
+    return check(create_model(name, num_classes=1000, img_size=side).to(device), gate_side)
 
 
 def check(model: nn.Module, side: int) -> Verdict:
@@ -124,19 +134,34 @@ def check(model: nn.Module, side: int) -> Verdict:
     )
 
 
+@dataclass(frozen=True)
+class Choice:
+    """A memory layout, the call that makes a step in it, a warm call's seconds and, where asked for, peak memory."""
+
+    layout: str
+    call: Callable[[], None]
+    seconds: float
+    memory: tuple[int, str] | None
+
+
 def best_layout(
-    model: nn.Module, images: torch.Tensor, step: Callable[[nn.Module, torch.Tensor], None], device: str
-) -> tuple[str, Callable[[], None], float]:
-    """The faster of the two memory layouts by a step of each, the call that makes a step in it, and its seconds."""
-    found = {}
+    model: nn.Module, images: torch.Tensor, step: Callable[[nn.Module, torch.Tensor], None], settings: Settings
+) -> Choice:
+    """The faster of the two memory layouts by a step of each, whose memory is measured at the same time."""
+    found = []
     for name, layout in LAYOUTS.items():
         shaped = copy.deepcopy(model).to(memory_format=layout)  # type: ignore[call-overload]
-        call = _step(shaped, images.contiguous(memory_format=layout), step, device)
+        call = _step(shaped, images.contiguous(memory_format=layout), step, settings.device)
         call()
-        found[name] = (timed(call), call)
-    best = min(found, key=lambda name: found[name][0])
-    seconds, call = found[best]
-    return best, call, seconds
+        took: list[float] = []
+        watched = partial(_clocked, call, took)
+        memory = peak_extra(watched, settings.device) if settings.memory else watched()
+        found.append(Choice(name, call, took[0], memory))
+    return min(found, key=lambda one: one.seconds)
+
+
+def _clocked(call: Callable[[], None], took: list[float]) -> None:
+    took.append(timed(call))
 
 
 def _step(

@@ -15,6 +15,7 @@ from types import MappingProxyType
 Clock = Callable[[], float]
 Between = Callable[[Callable[[], object], int], float]  # a call, how often -> seconds
 LEAST = 3  # rounds that are made in any case
+LONG = 10  # samples: a call that takes more is not made again just to know how long it takes
 
 
 @dataclass(frozen=True)
@@ -95,4 +96,4 @@ def interleaved(
 def _once(call: Callable[[], object], sample_seconds: float, between: Between) -> float:
     """What a call takes once it is warm; a long one is not made again just to know."""
     first = between(call, 1)
-    return first if first > 10 * sample_seconds else between(call, 1)
+    return first if first > LONG * sample_seconds else between(call, 1)
