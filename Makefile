@@ -32,7 +32,7 @@ sanitize: $(STAMP)  ## Run the kernels' tests with address and undefined-behavio
 	@SIGHTLINE_CXXFLAGS="$(SANITIZE)" $(BIN)/python setup.py --quiet build_ext --build-lib build/sanitize --build-temp build/sanitize
 	@SIGHTLINE_KERNELS=build/sanitize/sightline/ops/native/kernels.so ASAN_OPTIONS=detect_leaks=0 OMP_WAIT_POLICY=passive \
 		LD_PRELOAD="$$($${CXX:-c++} -print-file-name=libasan.so) $$($${CXX:-c++} -print-file-name=libubsan.so)" \
-		$(BIN)/python -m pytest -n 0 -p no:cacheprovider tests/ops/test_cpu_*.py
+		$(BIN)/python -m pytest -n 0 -p no:cacheprovider tests/ops/test_cpu_*.py tests/layers/test_san_fused.py
 
 demo: $(STAMP)  ## The main job: train ten small nets on the embedded digits, write runs/demo/report.html
 	@$(BIN)/sightline demo
