@@ -18,7 +18,7 @@ from sightline.cost.measure import PeakMemory
 
 STATUS, FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 RESIDENT, TENSORS, DEVICE = "resident", "tensors", "device"  # what a number counts
-TIMES, LONGEST = 3, 1.0  # calls, and the seconds after which no further one begins
+TIMES, LONGEST = 6, 3.0  # calls, and the seconds after which no further one begins
 
 
 def peak_extra(call: Callable[[], object], device: str = "cpu") -> tuple[int, str]:
