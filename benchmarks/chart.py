@@ -86,6 +86,7 @@ def _growth(axis: Any, results: Mapping[str, Any]) -> None:
     axis.set_ylabel("forward, ms")
     axis.set_title("growth with the number of pixels", fontsize=11)
     if axis.has_data():
+        axis.set_ylim(top=20 * axis.get_ylim()[1])  # room for the names
         axis.legend(fontsize=7, frameon=False)
 
 
