@@ -17,7 +17,10 @@ Records = dict[str, dict[str, Any]]  # contender -> its entry
 
 
 def measure(case: Case, settings: Settings) -> dict[str, Any]:
-    """Gate and time every contender of a case; one that the gate refuses is kept with its reason and no time."""
+    """Gate and time every contender of a case; one that the gate refuses is kept with its reason and no time.
+
+    On a CPU `memory.Meter` enters peak memory afterwards.
+    """
     wait = torch.cuda.synchronize if settings.device.startswith("cuda") else None
     return compare(case, settings, elapsed, wait)
 
@@ -40,7 +43,7 @@ def compare(
         }
         samples = interleaved(calls, settings.rounds, settings.sample_seconds, settings.seconds, between, known)
         fill(records, direction, samples)
-        if settings.memory:
+        if settings.memory and wait is not None:
             for name, one in calls.items():
                 remember_memory(records[name], direction, peak_extra(one, settings.device))
     return entry(case, records, case.batch, prepared.macs, bytes_moved=prepared.moved)

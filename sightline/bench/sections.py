@@ -3,7 +3,7 @@
 import gc
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from types import MappingProxyType
@@ -13,6 +13,7 @@ import torch
 
 from sightline.bench import gpu, gpu_cases, gpu_nets, layers, measure, nets, ops, scaling
 from sightline.bench.machine import peaks
+from sightline.bench.memory import Meter
 from sightline.bench.settings import Settings
 from sightline.runs import environment
 
@@ -21,17 +22,18 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Section:
-    """A section: what it asks, its cases, and how one is measured."""
+    """A section: what it asks, its cases, how one is measured, and whether its memory on a CPU is metered apart."""
 
     about: str
     cases: Callable[[], list[Any]]
     measure: Callable[[Any, Settings], dict[str, Any]]
+    metered: bool = False
 
 
 SECTIONS: Mapping[str, Section] = MappingProxyType(
     {
-        "ops": Section("operators against the convolution of the same stage", ops.cases, measure.measure),
-        "layers": Section("whole layers against that convolution", layers.cases, measure.measure),
+        "ops": Section("operators against the convolution of the same stage", ops.cases, measure.measure, metered=True),
+        "layers": Section("whole layers against that convolution", layers.cases, measure.measure, metered=True),
         "nets": Section("whole nets against ResNet-50", nets.cases, nets.measure),
         "gpu": Section("operators on a GPU in bfloat16 at batch 256", gpu_cases.cases, gpu.measure),
         "gpu_nets": Section("whole nets on a GPU, compiled, bfloat16", gpu_nets.cases, gpu_nets.measure),
@@ -86,11 +88,13 @@ def run(
         "environment": surroundings,
         "cases": [],
     }
-    with settled():
+    meter = Meter(section, settings.memory and settings.device == "cpu" and SECTIONS[section].metered)
+    with settled(), closing(meter):
         for index, case in enumerate(cases):
             report(Progress(index, len(cases), case.name))
             start = time.monotonic()
             found = SECTIONS[section].measure(case, settings)
+            meter.fill(found)
             measured["cases"].append({"machine": machine, **found, "took": round(time.monotonic() - start, 1)})
             keep(measured)
             if settings.device.startswith("cuda"):

@@ -18,11 +18,13 @@ from sightline.cost.measure import PeakMemory
 
 STATUS, FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 RESIDENT, TENSORS, DEVICE = "resident", "tensors", "device"  # what a number counts
-TIMES, LONGEST = 6, 3.0  # calls, and the seconds after which no further one begins
+TIMES, LONGEST = 3, 1.0  # calls, and the seconds after which no further one begins
 
 
-def peak_extra(call: Callable[[], object], device: str = "cpu") -> tuple[int, str]:
+def peak_extra(call: Callable[[], object], device: str = "cpu", times: int = TIMES) -> tuple[int, str]:
     """Bytes that a call holds at its peak beyond what was held before, its result included; and what was counted.
+
+    The least of `times` calls, where the system tells.
 
     Call it once before: the first call of a kind loads code.
     """
@@ -30,15 +32,15 @@ def peak_extra(call: Callable[[], object], device: str = "cpu") -> tuple[int, st
     if device.startswith("cuda"):
         return _on_device(call), DEVICE
     if _forget_peak():
-        return _least_growth(call), RESIDENT
+        return _least_growth(call, times), RESIDENT
     with PeakMemory() as memory:
         call()
     return memory.peak, TENSORS
 
 
-def _least_growth(call: Callable[[], object]) -> int:
+def _least_growth(call: Callable[[], object], times: int) -> int:
     start, found = time.monotonic(), []
-    while len(found) < TIMES and (not found or time.monotonic() - start < LONGEST):
+    while len(found) < times and (not found or time.monotonic() - start < LONGEST):
         _forget_peak()
         before = _status("VmRSS")
         result = call()  # held until the peak is read
