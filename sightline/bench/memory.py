@@ -19,7 +19,7 @@ from sightline.bench.case import Case
 from sightline.bench.measure import call, remember_memory
 from sightline.cost.resident import peak_extra
 
-APART = {"MALLOC_MMAP_THRESHOLD_": str(128 * 2**10)}  # read by glibc when a process begins; other systems ignore it
+APART = {"MALLOC_MMAP_THRESHOLD_": str(2**20)}  # read by glibc when a process begins; other systems ignore it
 
 Peaks = dict[tuple[str, str], tuple[int, str]]  # contender, direction -> bytes, what they count
 
@@ -69,10 +69,12 @@ def peaks(section: str, name: str, timed: list[tuple[str, str]], threads: int) -
     case: Case = next(one for one in SECTIONS[section].cases() if one.name == name)
     prepared = case.prepare("cpu")
     contenders = {one.name: one for one in prepared.contenders}
-    found = {}
+    found, warm = {}, set()
     for contender, direction in timed:
         work = call(contenders[contender], prepared.operands, direction)
-        work()
+        if contender not in warm:  # the first call of a kind loads code
+            work()
+        warm.add(contender)
         found[contender, direction] = peak_extra(work, times=1)
     return found
 

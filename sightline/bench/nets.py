@@ -155,7 +155,7 @@ def best_layout(
         call()
         took: list[float] = []
         watched = partial(_clocked, call, took)
-        memory = peak_extra(watched, settings.device) if settings.memory else watched()
+        memory = peak_extra(watched, settings.device, times=1) if settings.memory else watched()
         found.append(Choice(name, call, took[0], memory))
     return min(found, key=lambda one: one.seconds)
 
