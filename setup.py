@@ -25,6 +25,7 @@ LEVELS = {
 }
 FLAGS = ["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fno-rtti", "-g0"]
 FLAGS += ["-fvisibility=hidden", "-fvisibility-inlines-hidden", "-Wno-psabi", "-Wno-unknown-pragmas", "-pthread"]
+FLAGS += ["-Wno-maybe-uninitialized", "-Wno-unknown-warning-option"]  # of intrinsics in GCC 12; clang knows the one, GCC the other
 
 
 def digest() -> str:

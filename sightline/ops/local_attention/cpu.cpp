@@ -20,8 +20,10 @@ struct Arguments {
   int64_t tables, part;
   int64_t B, N, D, E, H, W, K, stride, dilation, exclude;
 
-  // Heads treated together: their channels of a pixel fill some cache lines, whatever the layout.
+  // Heads treated together: of a channels-last map so many that their channels of a pixel fill some cache lines. Of planes one: the
+  // fewer channels, the more rows a band has beside those that the next one reads again.
   int64_t together() const {
+    if (!key.channels_last()) return 1;
     const int64_t depth = D > E ? D : E, heads = depth > 0 ? 64 / depth : N;
     return heads < 1 ? 1 : heads < N ? heads : N;
   }

@@ -43,11 +43,14 @@ SIGHTLINE_INLINE void row_dots(const float* x, int64_t x_row, int64_t x_plane, c
   x += FIRST * x_row;
   for (int64_t channel = 0; channel < channels; ++channel, x += x_plane) {
     const Vec first = load(x), last = FIRST == LAST ? first : load(x + x_row);
+    Vec value[J];
+    if constexpr (NEIGHBOURS && J > 2) load_neighbours(tap[0] + channel * y_plane, value);
 #pragma GCC unroll 8
     for (int j = 0; j < J; ++j) {
-      const Vec value = FIRST == LAST ? load(tap[j] + channel * y_plane) : load_once(tap[j] + channel * y_plane);
-      sum[FIRST][j] += first * value;
-      if (FIRST != LAST) sum[LAST][j] += last * value;
+      if constexpr (!NEIGHBOURS || J <= 2)
+        value[j] = FIRST == LAST ? load(tap[j] + channel * y_plane) : load_once(tap[j] + channel * y_plane);
+      sum[FIRST][j] += first * value[j];
+      if (FIRST != LAST) sum[LAST][j] += last * value[j];
     }
   }
 #pragma GCC unroll 8
