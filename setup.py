@@ -25,7 +25,8 @@ LEVELS = {
 }
 FLAGS = ["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fno-rtti", "-g0"]
 FLAGS += ["-fvisibility=hidden", "-fvisibility-inlines-hidden", "-Wno-psabi", "-Wno-unknown-pragmas", "-pthread"]
-FLAGS += ["-Wno-maybe-uninitialized", "-Wno-unknown-warning-option"]  # of intrinsics in GCC 12; clang knows the one, GCC the other
+# GCC 12's own intrinsics warn; clang does not know that warning, GCC not the other.
+FLAGS += ["-Wno-maybe-uninitialized", "-Wno-unknown-warning-option"]
 
 
 def digest() -> str:

@@ -96,6 +96,7 @@ struct Entry {
 struct Entries {
   Entry* list;
   int64_t first, both, second;  // how many are read by the first row alone, by both, by the second alone; in this order
+  int64_t run = 1, step = 0;    // that many entries after one another have neighbouring values, and weights `step` floats apart
 
   static int64_t floats(const Window& window) { return 6 * (window.K + 1) * window.K; }  // three int64 an entry
 };
@@ -109,6 +110,7 @@ inline Entries entries_of_queries(const Window& window, const Taps& taps, float*
       out.list[n] = {{(y * K + j) * LANES, (K * K + (y - 1) * K + j) * LANES}, taps.row[y] + taps.col[j]};
       ++(window.group == 1 || y == 0 ? out.first : y == last ? out.second : out.both);
     }
+  if (taps.neighbours) out.run = K, out.step = LANES;
   return out;
 }
 
@@ -128,13 +130,35 @@ inline Entries entries_of_keys(const Window& window, int64_t phase, int64_t plan
   }
   for (int64_t z = c - K + 1; z <= c + 1; ++z) {  // rows from the key's pair to the query; key row i is the query's tap c + i - z
     const int64_t flat = Window::floor_divide(z, 2), row = z - 2 * flat;
-    for (int64_t j = 0; j < K; ++j, ++n) {
+    for (int64_t j = K - 1; j >= 0; --j, ++n) {
       const int64_t at = flat * window.pitch - (j - c), tap = row * K * K + (c - z) * K + j;
       out.list[n] = {{tap * plane + at, (tap + K) * plane + at}, row * plane + at};
       ++(z == c - K + 1 ? out.first : z == c + 1 ? out.second : out.both);
     }
   }
+  out.run = K, out.step = 1 - plane;
   return out;
+}
+
+// The same sums for runs of RUN entries: weights stay in registers, neighbouring values come from two loads.
+constexpr int RUN = 7;
+template <int FIRST, int LAST, int C>
+SIGHTLINE_INLINE void add_runs(const Entry* entry, int64_t count, int64_t step, const float* weights, const float* values,
+                               int64_t plane, Vec (&sums)[2][C]) {
+  for (const Entry* stop = entry + count; entry < stop; entry += RUN) {
+    Vec weight[2][RUN];
+#pragma GCC unroll 8
+    for (int j = 0; j < RUN; ++j)
+      for (int r = FIRST; r <= LAST; ++r) weight[r][j] = load_once(weights + entry->weight[r] + j * step);
+#pragma GCC unroll 8
+    for (int c = 0; c < C; ++c) {
+      Vec value[RUN];
+      load_neighbours(values + entry->value + c * plane, value);
+#pragma GCC unroll 8
+      for (int j = 0; j < RUN; ++j)
+        for (int r = FIRST; r <= LAST; ++r) sums[r][c] += weight[r][j] * value[j];
+    }
+  }
 }
 
 template <int FIRST, int LAST, int C>
@@ -183,11 +207,19 @@ SIGHTLINE_INLINE void sum_some_entries(const Entries& entries, const float* weig
   Vec sums[2][C];
 #pragma GCC unroll 8
   for (int c = 0; c < C; ++c) sums[0][c] = zero(), sums[1][c] = zero();
-  const Entry* entry = entries.list;
-  add_entries<0, 0>(entry, entries.first, weights, values, plane, sums);
-  if (G == 2) {
-    add_entries<0, 1>(entry + entries.first, entries.both, weights, values, plane, sums);
-    add_entries<1, 1>(entry + entries.first + entries.both, entries.second, weights, values, plane, sums);
+  const Entry *entry = entries.list, *both = entry + entries.first, *second = both + entries.both;
+  if (LANES == 16 && entries.run == RUN) {
+    add_runs<0, 0>(entry, entries.first, entries.step, weights, values, plane, sums);
+    if (G == 2) {
+      add_runs<0, G - 1>(both, entries.both, entries.step, weights, values, plane, sums);
+      add_runs<G - 1, G - 1>(second, entries.second, entries.step, weights, values, plane, sums);
+    }
+  } else {
+    add_entries<0, 0>(entry, entries.first, weights, values, plane, sums);
+    if (G == 2) {
+      add_entries<0, G - 1>(both, entries.both, weights, values, plane, sums);
+      add_entries<G - 1, G - 1>(second, entries.second, weights, values, plane, sums);
+    }
   }
 #pragma GCC unroll 8
   for (int c = 0; c < C; ++c) {
