@@ -57,6 +57,7 @@ STEPS = (
     Step("ccnet_resnet_mini"),
     Step("sasa_resnet_mini", "cifar10", (WINDOWS,), start=None),
     Step("lrnet_mini", "cifar10", (WINDOWS,), start=None),
+    Step("se_resnet_mini", "cifar10", start=None),
     Step("aa_resnet_mini", "cifar10", (HALF,), start=None),
     Step("san_mini_pairwise", "cifar10", start=None),
     Step("san_mini_patchwise", "cifar10", start=None),

@@ -49,8 +49,8 @@ HOW = """
   run in evaluation mode. Nets: a training step is forward and backward in training mode without an optimiser, each net in the
   faster of the two memory layouts.
 - **Memory** is what a call adds at its peak, result included: the process's largest resident size as the system counts it (Linux),
-  so scratch space of libraries counts. Operators and layers are metered in a process of their own, in which every block from 1 MB on
-  is a map of its own, after a first call; nets in the process that times them. Elsewhere, the tensors that the call creates.
+  so scratch space of libraries counts. Operators and layers are metered in a process of their own, in which every block from 1 MB
+  on is a map of its own, after a first call; nets in the process that times them. Elsewhere, the tensors that the call creates.
 - **Limit** is the time below which no kernel gets: multiply-adds of the closed form at the peak of matrix products, or operands and
   answer at the bandwidth of a copy, both measured in the same run. Exponentials come on top.
 - The command keeps freed memory in the process (as for training), for all contenders alike.

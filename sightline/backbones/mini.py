@@ -1,7 +1,8 @@
-"""Small residual nets for images of 8 to 64 pixels: the convolutional twin, and five that replace or join its operator.
+"""Small residual nets for images of 8 to 64 pixels: the convolutional twin, and six that replace or join its operator.
 
 Stages at 1, 1/2 and 1/4 of the input. The twin has 3 x 3 convolutions; SASA and LR-Net replace all of them, AA those of the
-last two stages (as the papers do), Non-local and CCNet keep them and add one block in the middle stage.
+last two stages (as the papers do), Non-local and CCNet keep them and add one block in the middle stage. Squeeze-and-excitation
+(arXiv 1709.01507; timm's module, a 16th of the channels inside, in eights) in every block is what AA's paper measures itself by.
 Ours: all of it; the papers have no nets of this size. Windows are 5 x 5, heads 4, so that 32 channels give 8 a head.
 """
 
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+from timm.layers import SEModule
 from torch import nn
 
 from sightline.backbones import spatial
@@ -54,6 +56,12 @@ NETS = {
         ),
         ("sasa_resnet_mini", "sasa", "The twin with stand-alone self-attention for its 3 x 3 convolutions.", _sasa),
         ("lrnet_mini", "lrnet", "The twin with local relation layers for its 3 x 3 convolutions.", _relation),
+        (
+            "se_resnet_mini",
+            "convolution",
+            "The twin with squeeze-and-excitation in every block: channel attention alone.",
+            replace(TWIN, gate=SEModule),
+        ),
         ("aa_resnet_mini", "aa", "The twin with attention-augmented convolutions in its last two stages.", _augments),
     )
 }

@@ -35,7 +35,7 @@ FAMILIES = (
     Family("deit", "DeiT", "2012.12877", "#6b1020", "#d6336c", "cross"),
 )
 OTHER = Family("other", "Other", "", "#6f6f6f", "#9c9c9c", "circle")
-_BY_WORD = {family.key: family for family in FAMILIES} | {"resnet": FAMILIES[0]}
+_BY_WORD = {family.key: family for family in FAMILIES} | {"resnet": FAMILIES[0], "se": FAMILIES[0]}
 _SILENT = {"mini", "resnet"}  # words of a net's name that its label does without
 
 
@@ -58,4 +58,5 @@ def _label(model: str) -> str:
         return model
     first, *rest = model.split("_")
     size = first[len(re.match(r"[a-z]*", first).group()) :]  # type: ignore[union-attr]
-    return " ".join([family.name, *([size] if size else []), *(word for word in rest if word not in _SILENT)])
+    gate = ["SE"] if first == "se" else []  # squeeze-and-excitation on a convolutional net
+    return " ".join([family.name, *gate, *([size] if size else []), *(word for word in rest if word not in _SILENT)])

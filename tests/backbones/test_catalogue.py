@@ -17,6 +17,7 @@ PARAMETERS = {  # 10 classes, built for 32 x 32
     "ccnet_resnet_mini": 595_659,
     "sasa_resnet_mini": 325_194,
     "lrnet_mini": 250_610,
+    "se_resnet_mini": 597_410,
     "aa_resnet_mini": 538_570,
     "san_mini_pairwise": 519_497,
     "san_mini_patchwise": 566_424,
