@@ -1,6 +1,7 @@
 """Images a second of the input alone, beside the training step it feeds, and beside timm's loader, in one run.
 
-`python benchmarks/input.py DATA [--out docs/results/input.json]`; DATA is anything that `sightline train` takes.
+`.venv/bin/python benchmarks/input.py DATA [--out FILE]`; DATA is anything that `sightline train` takes. Without --out the result is
+docs/results/input.json, and its table is put into docs/data.md.
 Contenders: the set in memory, augmented in batches; the same pictures read and decoded anew for every batch, with 0 and 2 workers;
 timm's loader with its own worker processes and transforms of the same kind (resized crop, flip, RandAugment 9). Each is run in
 turn, repeatedly; medians and spreads are over the repetitions.
@@ -8,10 +9,12 @@ turn, repeatedly; medians and spreads are over the repetitions.
 
 import argparse
 import json
+import re
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from timm.data import create_loader
@@ -22,7 +25,9 @@ from sightline.data import Augment, FileSet, ImageSet, Loader, StreamSet, genera
 from sightline.data.picture import Picture
 from sightline.runs import environment
 
-BATCH, STEPS, REPEATS = 128, 6, 3
+ROOT = Path(__file__).resolve().parent.parent
+RESULT, PAGE = ROOT / "docs" / "results" / "input.json", ROOT / "docs" / "data.md"
+BATCH, STEPS, REPEATS = 128, 12, 5
 LIGHT = {"crop_padding": 4, "flip": 0.5}
 STRONG = {"crop_padding": 4, "flip": 0.5, "randaugment_ops": 2, "randaugment_magnitude": 9, "erasing": 0.25}
 
@@ -101,8 +106,8 @@ def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data")
-    parser.add_argument("--limit", type=int, default=2000)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/input.json"))
+    parser.add_argument("--limit", type=int, help="training pictures, all without it")
+    parser.add_argument("--out", type=Path, default=RESULT)
     chosen = parser.parse_args()
     options = {"train_limit": chosen.limit, "test_limit": 200}
     held, encoded = load_splits(chosen.data, **options), load_splits(chosen.data, **options, memory_limit=MEMORY)
@@ -141,9 +146,27 @@ def main() -> None:
         "images_per_second": rows,
     }
     chosen.out.write_text(json.dumps({"schema": 1} | content, indent=1) + "\n")
-    print("| input or step | images a second (lowest .. highest) |\n|---|---|")
-    for name, row in rows.items():
-        print(f"| {name} | {row['median']:,.0f} ({row['low']:,.0f} .. {row['high']:,.0f}) |")
+    print(table(content))
+    if chosen.out == RESULT:
+        write_page(content)
+
+
+def table(content: dict[str, Any]) -> str:
+    """The rates as Markdown."""
+    rows = content["images_per_second"].items()
+    lines = [f"| {name} | {row['median']:,.0f} | {row['low']:,.0f} .. {row['high']:,.0f} |" for name, row in rows]
+    return "\n".join(["| input or step | images a second | lowest .. highest |", "|---|---:|---:|", *lines])
+
+
+def write_page(content: dict[str, Any]) -> None:
+    """The table, and what it was measured on, between the marks of docs/data.md."""
+    machine = content["environment"]
+    about = (
+        f"{machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}, {' x '.join(map(str, content['image_size']))} "
+        f"pixels, batches of {content['batch']}, medians of {content['n']} in turn, commit {machine['commit'][:12]}."
+    )
+    block = f"<!-- input -->\n{table(content)}\n\n{about}\n<!-- /input -->"
+    PAGE.write_text(re.sub(r"<!-- input -->.*?<!-- /input -->", lambda _: block, PAGE.read_text(), flags=re.S))
 
 
 MEMORY = 3 * 2**20  # bytes: too little for the pixels of a few thousand small pictures

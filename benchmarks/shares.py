@@ -1,6 +1,6 @@
 """Convolution and attention on shares of CIFAR-10, DeiT's recipe, and distillation: the trainings behind claims T3, T4, D4 and D5.
 
-    .venv/bin/python benchmarks/shares.py cifar10/            # what is not finished; an hour on two cores
+    .venv/bin/python benchmarks/shares.py cifar10/            # what is not finished; two and a half hours on two cores
     .venv/bin/python benchmarks/shares.py cifar10/ vit_mini   # of one net
 
 Every net sees as many images as the others, four times the 45,000 of the full set, at 16 pixels a side, under recipe cifar10,

@@ -14,7 +14,7 @@ IMAGENET = "days on eight GPUs and a copy of ImageNet"
 SHARES_COMMAND = ".venv/bin/python benchmarks/shares.py cifar10/"
 SHARES_WORDS = (
     "Small nets from random weights on shares of CIFAR-10 at 16 pixels; each sees 180,000 images, whatever the share, under one "
-    "recipe (an hour on two cores)."
+    "recipe (two and a half hours on two cores)."
 )
 Gap = tuple[float, float, float] | None
 
