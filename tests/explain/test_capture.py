@@ -10,7 +10,7 @@ from sightline.explain import layer_maps, taps
 from sightline.explain.record import CHUNK, record
 from sightline.layers import NonLocalBlock1d, NonLocalBlock3d
 
-ATTENTION = [name for name in sightline.list_models("*mini*") if name != "resnet_mini"]
+ATTENTION = [name for name in sightline.list_models("*mini*") if not name.startswith(("resnet", "se_"))]
 
 
 def build(name: str, size: int = 16) -> torch.nn.Module:
