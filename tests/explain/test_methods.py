@@ -12,7 +12,9 @@ from sightline.explain.record import record
 from sightline.explain.values import values_of, weight_gradient
 from sightline.layers import AttentionStem2d
 
-MINIS = [name for name in sightline.list_models("*mini*") if not name.startswith(("resnet", "se_")) and "hybrid" not in name]
+MINIS = [
+    name for name in sightline.list_models("*mini*") if not name.startswith(("resnet", "se_")) and "hybrid" not in name
+]
 
 
 def build(name: str, size: int = 8) -> torch.nn.Module:
