@@ -28,7 +28,7 @@ from sightline.data.imageset import ImageSet, Tick, load_into_memory, load_on_de
 from sightline.data.picture import TEST, TRAIN, VAL, Found, Picture, Unreadable
 from sightline.data.split import split_pictures, take
 from sightline.data.stream import StreamSet
-from sightline.data.stream_load import Indexed, limit, readable, size_of, split_places
+from sightline.data.stream_load import Indexed, limit, readable, reader_of, size_of, split_places
 from sightline.data.stream_source import as_pictures, index_parquet, index_tars, parquet_files, tar_files
 
 MEMORY_LIMIT = 2 * 2**30
@@ -166,10 +166,11 @@ def _stream(
     progress: Progress | None,
 ) -> Splits:
     """Splits whose pictures stay on the disk."""
-    streamed = {
-        split: StreamSet(limit(places, limits[split], seed), reader, indexed.classes, size or DEFAULT_SIZE, max_pixels)
-        for split, (places, reader) in split_places(indexed, shares, seed).items()
-    }
+    streamed = {}
+    for split, (every, shards) in split_places(indexed, shares, seed).items():
+        places = limit(every, limits[split], seed)
+        reader = reader_of(shards, places)
+        streamed[split] = StreamSet(places, reader, indexed.classes, size or DEFAULT_SIZE, max_pixels)
     train = streamed[TRAIN]
     _check_present(set(train.labels.tolist()), indexed.classes, "add some, or remove the class")
     if len(indexed.classes) == 1:

@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
+import numpy as np
 import pyarrow as pa
 
 from sightline.data.errors import DataError
@@ -85,25 +86,26 @@ class TarReader:
 
 
 class RowGroupReader:
-    """Pictures of parquet row groups; the latest groups stay in memory, encoded.
+    """Pictures of parquet row groups; what is wanted of the latest groups stays in memory, encoded.
 
     Args:
         groups: path and number of the row group, by number of the shard.
+        wanted: rows of each group that will be asked for, rising.
         kept: how many groups stay.
     """
 
-    def __init__(self, groups: list[tuple[Path, int]], kept: int) -> None:
-        self.groups = groups
+    def __init__(self, groups: list[tuple[Path, int]], wanted: list[np.ndarray], kept: int) -> None:
+        self.groups, self.wanted = groups, wanted
         self._columns: Recent[int, pa.Array] = Recent(kept, self._load)
 
     def read(self, shard: int, place: int, size: int) -> bytes | None:
         """The bytes of a picture; None where the row has none. Raises DataError when the file can not be read any more."""
-        return self._columns.get(shard)[place].as_py()
+        return self._columns.get(shard)[int(np.searchsorted(self.wanted[shard], place))].as_py()
 
     def _load(self, shard: int) -> pa.Array:
         path, group = self.groups[shard]
         try:
-            return read_row_group(path, group)
+            return read_row_group(path, group).take(pa.array(self.wanted[shard]))
         except (pa.ArrowException, OSError) as error:
             raise changed(path, str(error)) from error
 

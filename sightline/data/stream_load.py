@@ -71,24 +71,27 @@ def places_of(indexed: Indexed, split: str) -> Places:
     )
 
 
-def split_places(indexed: Indexed, shares: Mapping[str, float], seed: int) -> dict[str, tuple[Places, Reader]]:
-    """All three splits, those given and those cut off the training pictures, and what fetches their pictures."""
-    given = {split: (places_of(indexed, split), reader_of(shards)) for split, shards in indexed.splits.items()}
+def split_places(indexed: Indexed, shares: Mapping[str, float], seed: int) -> dict[str, tuple[Places, Sequence[Shard]]]:
+    """All three splits, those given and those cut off the training pictures, and the shards that they lie in."""
+    given: dict[str, tuple[Places, Sequence[Shard]]] = {
+        split: (places_of(indexed, split), shards) for split, shards in indexed.splits.items()
+    }
     missing = {split: share for split, share in shares.items() if split not in given}
     if not missing:
         return given
-    places, reader = given[TRAIN]
-    return given | {split: (places.take(rows), reader) for split, rows in cut(places, missing, seed).items()}
+    places, shards = given[TRAIN]
+    return given | {split: (places.take(rows), shards) for split, rows in cut(places, missing, seed).items()}
 
 
-def reader_of(shards: Sequence[Shard]) -> Reader:
-    """What fetches the pictures of these shards."""
-    groups = [(shard.path, shard.group) for shard in shards]
-    if all(group is None for _, group in groups):
-        return TarReader([path for path, _ in groups])
-    filled = [len(shard.entries) for shard in shards if shard.entries]
-    kept = 2 + -(-BUFFER * len(filled) // max(1, sum(filled)))
-    return RowGroupReader([(path, group or 0) for path, group in groups], kept)
+def reader_of(shards: Sequence[Shard], places: Places) -> Reader:
+    """What fetches pictures at these places. Of row groups it keeps as many as an epoch is shuffled over."""
+    if all(shard.group is None for shard in shards):
+        return TarReader([shard.path for shard in shards])
+    ends = np.searchsorted(places.shard, np.arange(1, len(shards)))
+    wanted = np.split(places.place, ends)
+    filled = sum(len(rows) > 0 for rows in wanted)
+    kept = 2 + -(-BUFFER * filled // max(1, len(places)))
+    return RowGroupReader([(shard.path, shard.group or 0) for shard in shards], wanted, kept)
 
 
 def cut(places: Places, shares: Mapping[str, float], seed: int) -> dict[str, np.ndarray]:

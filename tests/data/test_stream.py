@@ -18,6 +18,7 @@ from PIL import Image
 from sightline.data import DataError, Loader, MemorySet, StreamSet, load_splits
 from sightline.data.errors import EmptyClassError, LayoutError, NoImagesError, TooManyUnreadableError, UnknownLabelError
 from sightline.data.stream_order import stream_order
+from sightline.data.table import read_row_group
 from sightline.recipes import Recipe
 from sightline.train.feed import Feed
 from sightline.train.plan import cut_batches
@@ -52,6 +53,14 @@ def shards(root: Path, sizes: list[int], start: int = 0, split: str = "train") -
         write_tar(root / f"set-{split}-{number:04}.tar", samples(range(start, start + size)))
         start += size
     return root
+
+
+def row_groups(root: Path, splits: dict[str, range], rows: int, words: bool = False) -> None:
+    for split, numbers in splits.items():
+        labels = [f"c{n % 3}" if words else n % 3 for n in numbers]
+        pictures = [{"bytes": png(n), "path": None} for n in numbers]
+        table = pa.table({"image": pictures, "label": labels})
+        pq.write_table(table, root / f"{split}.parquet", row_group_size=rows)
 
 
 def colours(images: torch.Tensor) -> list[int]:
@@ -237,11 +246,7 @@ def test_a_truncated_shard_is_refused_when_it_is_indexed(tmp_path):
 
 @pytest.mark.parametrize("words", [False, True])
 def test_row_groups_are_streamed(tmp_path, words):
-    for split, start, count in (("train", 0, 53), ("val", 100, 9), ("test", 200, 9)):
-        numbers = range(start, start + count)
-        labels = [f"c{n % 3}" if words else n % 3 for n in numbers]
-        pictures = [{"bytes": png(n), "path": None} for n in numbers]
-        pq.write_table(pa.table({"image": pictures, "label": labels}), tmp_path / f"{split}.parquet", row_group_size=10)
+    row_groups(tmp_path, {"train": range(53), "val": range(100, 109), "test": range(200, 209)}, rows=10, words=words)
     streamed, held = load_splits(tmp_path, **STREAMED), load_splits(tmp_path, image_size=(6, 5))
     assert isinstance(streamed.train, StreamSet)
     assert len(streamed.train.places.files) == 6
@@ -250,6 +255,24 @@ def test_row_groups_are_streamed(tmp_path, words):
     assert torch.equal(streamed.train.batch(everything), held.train.batch(everything))
     batches = list(Loader(streamed.train, 8, workers=3).epoch(0))
     assert sorted(n for batch in batches for n in colours(batch.images)) == list(range(53))
+
+
+def test_a_limited_set_reads_every_row_group_once_and_keeps_its_own_pictures_alone(tmp_path, monkeypatch):
+    row_groups(tmp_path, {"train": range(300), "val": range(300, 309), "test": range(400, 409)}, rows=30)
+    monkeypatch.setattr("sightline.data.stream_load.BUFFER", 30)
+    loaded = []
+
+    def read(path, group):
+        loaded.append((path.name, group))
+        return read_row_group(path, group)
+
+    monkeypatch.setattr("sightline.data.shard.read_row_group", read)
+    limits = {"train_limit": 30}
+    train, held = (load_splits(tmp_path, **limits, **kind).train for kind in (STREAMED, {"image_size": (6, 5)}))
+    seen = torch.cat([train.batch(rows) for rows in train.order(0, 0, 6).split(6)])
+    assert sorted(colours(seen)) == sorted(colours(held.batch(torch.arange(30))))
+    assert sorted(one for one in loaded if one[0] == "train.parquet") == [("train.parquet", n) for n in range(10)]
+    assert sum(len(column) for column in train.reader._columns._values.values()) == 30
 
 
 def test_webdatasets_own_writer_is_read(tmp_path):
