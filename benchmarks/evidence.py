@@ -60,7 +60,7 @@ STEPS = (
     Step("aa_resnet_mini", "cifar10", (HALF,), start=None),
     Step("san_mini_pairwise", "cifar10", start=None),
     Step("san_mini_patchwise", "cifar10", start=None),
-    Step("vit_mini_hybrid", "cifar10", (HALF, "epochs=11", "small_epochs=6"), start=None),
+    Step("vit_mini_hybrid", "cifar10", (HALF, "epochs=10", "small_epochs=6"), start=None),
     Step(
         "deit_mini_hybrid_distilled",
         "kd_cifar10_warm",
