@@ -25,8 +25,8 @@ from sightline.layers import san_fused as fused
 from sightline.layers.san_parts import (
     centres,
     channel_plan,
-    check_transforms,
     coordinates,
+    transform_maps,
     transformed,
     weight_mapping,
     window_geometry,
@@ -93,10 +93,8 @@ class PairwiseSelfAttention2d(nn.Module):
         out_channels, rel_channels, groups = channel_plan(in_channels, out_channels, rel_channels, share)
         self.relation, self.relative = relation, position == "relative"
         self.geometry = window_geometry(kernel_size, stride, dilation, border, ("reflect", "zero", "exclude"))
-        check_transforms(transforms, rel_channels, out_channels)
-        self.query = nn.Conv2d(in_channels, rel_channels, 1, **factory)
-        self.key = nn.Conv2d(in_channels, rel_channels, 1, **factory) if transforms == "distinct" else None
-        self.value = nn.Conv2d(in_channels, out_channels, 1, **factory) if not transforms.endswith("value") else None
+        channels = in_channels, rel_channels, out_channels
+        self.query, self.key, self.value = transform_maps(transforms, *channels, **factory)
         self.position = None if position == "none" else nn.Conv2d(2, 2, 1, **factory)
         related = pairwise_channels(relation, rel_channels) + (0 if position == "none" else 2)
         hidden = rel_channels if self.value is not None else max(out_channels // 4, 1)
@@ -177,10 +175,8 @@ class PatchwiseSelfAttention2d(nn.Module):
         out_channels, rel_channels, groups = channel_plan(in_channels, out_channels, rel_channels, share)
         self.relation, self.groups = relation, groups
         self.geometry = window_geometry(kernel_size, stride, dilation, border, ("reflect", "zero"))
-        check_transforms(transforms, rel_channels, out_channels)
-        self.query = nn.Conv2d(in_channels, rel_channels, 1, **factory)
-        self.key = nn.Conv2d(in_channels, rel_channels, 1, **factory) if transforms == "distinct" else None
-        self.value = nn.Conv2d(in_channels, out_channels, 1, **factory) if not transforms.endswith("value") else None
+        channels = in_channels, rel_channels, out_channels
+        self.query, self.key, self.value = transform_maps(transforms, *channels, **factory)
         self.repeated = rel_channels if relation == "concatenation" and self.key is None else 0
         related = patchwise_channels(relation, rel_channels, kernel_size) - self.repeated
         hidden = [*[rel_channels] * (mapping_depth - 2), groups] if mapping_depth > 1 else []

@@ -90,14 +90,26 @@ def channel_plan(
     return out_channels, rel_channels, out_channels // share
 
 
-def check_transforms(transforms: str, rel_channels: int, out_channels: int) -> None:
-    """Queries, keys and values may share their map; with the values they must be as wide."""
+def transform_maps(
+    transforms: str,
+    in_channels: int,
+    rel_channels: int,
+    out_channels: int,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> tuple[nn.Conv2d, nn.Conv2d | None, nn.Conv2d | None]:
+    """The 1 x 1 convolutions to queries, keys and values; None: the one before serves, and with the values all are as wide."""
     if transforms not in TRANSFORMS:
         raise ValueError(f"transforms must be one of {', '.join(TRANSFORMS)}; got {transforms!r}")
-    if transforms == TRANSFORMS[-1] and rel_channels != out_channels:
+    one_for_all = transforms == TRANSFORMS[-1]
+    if one_for_all and rel_channels != out_channels:
         raise ValueError(
-            f"transforms {TRANSFORMS[-1]!r} need rel_channels = out_channels; got {rel_channels} and {out_channels}"
+            f"transforms {transforms!r} need rel_channels = out_channels; got {rel_channels} and {out_channels}"
         )
+    query = nn.Conv2d(in_channels, rel_channels, 1, device=device, dtype=dtype)
+    key = nn.Conv2d(in_channels, rel_channels, 1, device=device, dtype=dtype) if transforms == TRANSFORMS[0] else None
+    value = None if one_for_all else nn.Conv2d(in_channels, out_channels, 1, device=device, dtype=dtype)
+    return query, key, value
 
 
 def window_geometry(
