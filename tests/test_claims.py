@@ -34,7 +34,7 @@ def test_verdicts(parts, verdict):
 
 
 def test_the_words_name_every_part():
-    assert decide({"a": True, "b": False, "c": None})[1] == "holds: a. does not: b. not measured yet: c"
+    assert decide({"a": True, "b": False, "c": None})[1] == "Holds: a. Does not hold: b. Not measured yet: c"
 
 
 def test_the_interval_of_a_difference_by_hand():

@@ -73,5 +73,5 @@ def decide(parts: Mapping[str, bool | None]) -> tuple[str, str]:
         verdict = FAILS
     else:
         verdict = PARTLY if wrong or still else HOLDS
-    words = (("holds", held), ("does not", wrong), ("not measured yet", still))
+    words = (("Holds", held), ("Does not hold", wrong), ("Not measured yet", still))
     return verdict, ". ".join(f"{word}: {'; '.join(names)}" for word, names in words if names)

@@ -2,7 +2,7 @@
 
 import torch
 
-from benchmarks.claims.claim import HOLDS, PARTLY, Number, Outcome, decide, experiment
+from benchmarks.claims.claim import FAILS, HOLDS, PARTLY, Number, Outcome, decide, experiment
 from benchmarks.claims.layers import MAKERS, SIDE, WINDOW, C, make, reach, row
 
 PLACES = ((0, 0), (7, 7), (14, 3), (2, 11))
@@ -36,7 +36,7 @@ def window_or_everything() -> Outcome:
         f"One layer each on a map of {SIDE} x {SIDE} with {C} channels, windows {WINDOW} x {WINDOW}, random parameters, float64: "
         "which inputs have a gradient other than zero in one output.",
         numbers,
-        (HOLDS if not local else PARTLY) if inside["convolution"] else "does not hold",
+        (HOLDS if not local else PARTLY) if inside["convolution"] else FAILS,
         f"Beyond the window depend: {'; '.join(wide)}. Not: {'; '.join(local)}; they have windows of their "
         "own, as convolution has.",
     )

@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from benchmarks.claims.claim import FAILS, HOLDS, LATER, VERDICTS
+from benchmarks.claims.claim import FAILS, HOLDS, LATER, PARTLY
 from benchmarks.claims.statements import CLAIMS, FAMILIES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,6 +28,9 @@ make claims                                 # all, a few minutes; trainings are 
 """
 
 
+PLURAL = {HOLDS: "hold", PARTLY: "hold in part", FAILS: "do not hold", LATER: "are not measurable at this size yet"}
+
+
 def read() -> dict[str, dict[str, Any]]:
     """The measured claims, by their names."""
     files = {name: RESULTS / f"{name}.json" for name in CLAIMS}
@@ -46,7 +49,11 @@ def page() -> str:
 
 def _tally(found: dict[str, dict[str, Any]]) -> str:
     counts = Counter(one["verdict"] for one in found.values())
-    return f"Of {len(CLAIMS)} claims: " + ", ".join(f"{counts[one]} {one}" for one in VERDICTS if counts[one]) + "."
+    return (
+        f"Of {len(CLAIMS)} claims "
+        + ", ".join(f"{counts[one]} {words}" for one, words in PLURAL.items() if counts[one])
+        + "."
+    )
 
 
 def _index(found: dict[str, dict[str, Any]]) -> str:
@@ -66,17 +73,19 @@ def _claim(name: str, one: dict[str, Any] | None) -> str:
     parts = [f"\n### {name}\n\n*{claim.text}*\n\nThe paper: {claim.paper}.\n"]
     if one is None:
         return "".join([*parts, f"\n**{LATER}.**\n"])
-    parts.append(f"\n**{one['verdict'][0].upper()}{one['verdict'][1:]}.** {_reason(one)}\n\n{one['experiment']}\n")
+    parts.append(f"\n{_verdict(one)}\n\n{one['experiment']}\n")
     if one["numbers"]:
         parts.append(f"\n{_numbers(one['numbers'])}\n")
     return "".join([*parts, f"\n`{one['command']}`, {one['seconds']:g} s.\n"])
 
 
-def _reason(one: dict[str, Any]) -> str:
-    """Why, as a sentence; the verdict's own word is not said again."""
-    known = {HOLDS: "holds: ", FAILS: "does not: "}
-    text = one["why"].removeprefix(known.get(one["verdict"], ""))
-    return text if not text or text.endswith(".") else f"{text[0].upper()}{text[1:]}."
+def _verdict(one: dict[str, Any]) -> str:
+    """The verdict and why, as a sentence; the verdict's own word is not said again."""
+    verdict, why = f"{one['verdict'][0].upper()}{one['verdict'][1:]}", one["why"]
+    stop = "" if why.endswith(".") else "."
+    if why.startswith(f"{verdict}: "):
+        return f"**{verdict}:** {why.removeprefix(f'{verdict}: ')}{stop}"
+    return f"**{verdict}.** {why}{stop}"
 
 
 def _numbers(numbers: list[dict[str, str]]) -> str:

@@ -73,10 +73,13 @@ def budget(one: dict[str, Any]) -> str:
 def equal_budgets(one: dict[str, Any], two: dict[str, Any]) -> bool:
     """Whether two nets had the same recipe, epochs and start; only then does their difference speak of the nets.
 
-    The learning rate may differ: each net's was chosen on validation images, and the rows print it.
+    The learning rate may differ: each net's was chosen on validation images, and the rows print it. So may the teacher: the recipe
+    of a taught net, kd_X, is X in all else.
     """
     changes = ({key: value for key, value in net["changes"].items() if key != "lr"} for net in (one, two))
-    return next(changes) == next(changes) and all(one[key] == two[key] for key in ("recipe", "epochs", "starts_from"))
+    recipes = {net["recipe"].removeprefix("kd_") for net in (one, two)}
+    same = all(one[key] == two[key] for key in ("epochs", "starts_from"))
+    return same and len(recipes) == 1 and next(changes) == next(changes)
 
 
 def matched(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:

@@ -202,8 +202,7 @@ def token_gain() -> Outcome:
     )
     decided = {word: gap and gap[1] > 0 for word, (_, gap) in zip(words, rows, strict=True)}
     return Outcome(
-        f"{SHARES_WORDS} Beside them the box's small hybrids; where the distilled one begins from the other's weights and trains "
-        "on, the difference is the gain of both together.",
+        f"{SHARES_WORDS} Beside them the box's small hybrids at 32 pixels, with and without the token and its teacher.",
         [number for numbers, _ in rows for number in numbers] + more,
         *decide(decided | part),
         SHARES_COMMAND,
