@@ -17,6 +17,7 @@ import torch
 
 from benchmarks.claims import aa, general, nonlocal_ccnet, san, sasa_lrnet, transformers
 from benchmarks.claims.claim import EXPERIMENTS
+from benchmarks.claims.figures import draw
 from benchmarks.claims.page import PAGE, RESULTS, page
 from benchmarks.claims.statements import CLAIMS
 from sightline.runs import SCHEMA, atomic_write, environment
@@ -51,6 +52,7 @@ def main(arguments: list[str]) -> None:
     for done, name in enumerate(names, 1):
         print(f"[{done}/{len(names)}] {name}", file=sys.stderr, flush=True)
         measure(name)
+    draw()
     PAGE.write_text(page())
     print(PAGE)
 

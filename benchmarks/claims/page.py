@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.claims.claim import FAILS, HOLDS, LATER, PARTLY
+from benchmarks.claims.figures import COST, SHARES
 from benchmarks.claims.statements import CLAIMS, FAMILIES
+from benchmarks.claims.trained import nets, shares
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE, RESULTS = ROOT / "docs" / "claims.md", ROOT / "docs" / "results" / "claims"
@@ -40,11 +42,27 @@ def read() -> dict[str, dict[str, Any]]:
 def page() -> str:
     """The page in Markdown."""
     found = read()
-    parts = [HEAD, "\n", _tally(found), "\n\n", _index(found), "\n"]
+    parts = [HEAD, "\n", _tally(found), "\n\n", _index(found), "\n", *_pictures()]
     for letter, family in FAMILIES.items():
         parts.append(f"\n## {family}\n")
         parts += [_claim(name, found.get(name)) for name in CLAIMS if name.startswith(letter)]
     return "".join([*parts, "\n", _where(found)])
+
+
+def _pictures() -> list[str]:
+    parts = []
+    if nets():
+        parts.append(
+            f"\n![Test accuracy against parameters and multiply-adds](images/{COST.name})\n\n*The small nets that come with "
+            "sightline, CIFAR-10, 8,000 test images, one seed; bars are 95% intervals. How each was trained stands in "
+            "[weights.md](weights.md#in-the-box); only nets of one start and budget may be compared.*\n"
+        )
+    if shares():
+        parts.append(
+            f"\n![Test accuracy against the share of the training images](images/{SHARES.name})\n\n*Convolution, transformer and "
+            "token at 16 pixels, each net shown 180,000 images whatever its share (T3, T4, D4, D5); one seed.*\n"
+        )
+    return parts
 
 
 def _tally(found: dict[str, dict[str, Any]]) -> str:
