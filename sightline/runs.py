@@ -20,6 +20,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, BinaryIO
 
+try:
+    import fcntl
+except ImportError:  # a system that knows no such locks
+    fcntl = None
+
 SCHEMA = 1
 RECIPE = "recipe.json"
 ENVIRONMENT = "env.json"
@@ -61,6 +66,30 @@ class RunFolder:
     def finished(self) -> bool:
         """Whether the run reached its end and was evaluated."""
         return self.file(METRICS).is_file() and self.read(METRICS).get("finished") is True
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Within the context no other process can hold the folder, which is created, and removed again when nothing was written.
+
+        The lock ends with the process, however that ends; where the file system knows no locks there is none.
+
+        Raises:
+            RunFolderError: another process holds it, or it can not be created.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunFolderError(f"cannot write {self.path}: {_remedy(error)}") from error
+        with _opened(self.path) as folder:
+            if folder is not None and not _locked(folder):
+                raise RunFolderError(
+                    f"another process trains into {self.path}; let it end or stop it, or choose another folder"
+                )
+            try:
+                yield
+            finally:
+                with suppress(OSError):
+                    self.path.rmdir()  # an empty one alone
 
     def read(self, name: str) -> dict[str, Any]:
         """Content of one JSON file.
@@ -154,13 +183,36 @@ def _rename_beside(path: Path, keep: Path) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Make a rename last through a power cut; systems that can not open folders do without."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
+    """Make a rename last through a power cut."""
+    with _opened(folder) as descriptor, suppress(OSError):
+        if descriptor is not None:
             os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int | None]:
+    """The descriptor of a folder; None on systems that can not open folders."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        yield None
+        return
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    """Lock a folder; False when another process has done so."""
+    if fcntl is not None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:  # this file system knows no locks
+            pass
+    return True
 
 
 def _remedy(error: OSError) -> str:

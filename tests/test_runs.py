@@ -137,3 +137,23 @@ def test_commit_is_ours_or_none(monkeypatch, tmp_path):
 def test_reading_runs_needs_no_torch():
     code = "import sightline.runs, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_folder_is_held_by_one_process_and_free_when_that_is_killed(tmp_path):
+    run = RunFolder(tmp_path / "runs" / "one")
+    program = (
+        "import sys, time; from sightline.runs import RunFolder\n"
+        "with RunFolder(sys.argv[1]).held(): print(flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, run.path], stdout=subprocess.PIPE) as holder:
+        holder.stdout.readline()
+        with (
+            pytest.raises(RunFolderError, match=r"another process trains into .*one; let it end or stop it"),
+            run.held(),
+        ):
+            pytest.fail("two hold it")
+        holder.kill()
+    with run.held():
+        run.write("recipe", {})
+    with run.held():
+        assert run.exists()

@@ -1,6 +1,8 @@
 """The beginning of a run, new or resumed: model, teacher, starting weights, and what the folder records of them."""
 
+import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from accelerate import Accelerator
@@ -15,6 +17,8 @@ from sightline.recipes import Recipe
 from sightline.runs import ENVIRONMENT, RECIPE, RunFolder, RunFolderError, environment
 from sightline.train.checkpoint import latest_checkpoint
 from sightline.train.finetune import load_pretrained
+from sightline.train.plan import Batches, check_data, check_same_run, cut_batches, record
+from sightline.train.processes import join_processes
 from sightline.train.session import Session, seed_everything
 from sightline.train.teacher import Teacher, load_teacher
 
@@ -41,12 +45,57 @@ def describe(recipe: Recipe, name: str, splits: Splits, options: Mapping[str, An
     )
 
 
-def begin(run: RunFolder, recipe: Recipe, meta: ModelMeta, here: dict[str, Any], accelerator: Accelerator) -> Session:
-    """The session of a run: restored from its checkpoint when there is one, else new, and recorded in the folder.
+@dataclass(frozen=True)
+class PlannedRun:
+    """What is settled before a session begins.
 
     Args:
-        here: content of recipe.json; what became of the starting weights is added to it.
+        run: its folder.
+        meta: the model.
+        accelerator: device and processes.
+        batches: how they share a batch.
+        here: content of recipe.json; what becomes of the starting weights is added to it.
+        finished: the folder holds this run's end already.
     """
+
+    run: RunFolder
+    meta: ModelMeta
+    accelerator: Accelerator
+    batches: Batches
+    here: dict[str, Any]
+    finished: bool
+
+
+def plan_run(
+    recipe: Recipe,
+    model_name: str,
+    splits: Splits,
+    folder: str | os.PathLike[str],
+    options: Mapping[str, Any],
+    resume: bool,
+    finetune: str | os.PathLike[str] | None = None,
+) -> PlannedRun:
+    """Check that recipe, data, model and processes fit together and to what the folder holds; nothing is written.
+
+    Raises:
+        RunFolderError: the folder holds a run and it is not to be resumed.
+        ValueError: they do not fit, or the run to resume is another one.
+    """
+    run = RunFolder(folder)
+    there = recorded(run, resume)
+    check_data(recipe, splits)
+    meta = describe(recipe, model_name, splits, options)
+    accelerator = join_processes()
+    batches = cut_batches(recipe, accelerator.num_processes, len(splits.train))
+    here = record(recipe, meta, splits, batches, finetune or (there or {}).get("finetune", {}).get("source"))
+    if there is not None:
+        check_same_run(there, here)
+    return PlannedRun(run, meta, accelerator, batches, here, finished=there is not None and run.finished())
+
+
+def begin(planned: PlannedRun, recipe: Recipe) -> Session:
+    """The session of a run: restored from its checkpoint when there is one, else new, and recorded in the folder."""
+    run, meta, accelerator, here = planned.run, planned.meta, planned.accelerator, planned.here
     teacher = _teacher(recipe, meta)
     model = _build(recipe, meta)
     session = _restored(run, recipe, model, accelerator, teacher) if run.exists() else None

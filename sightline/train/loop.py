@@ -11,20 +11,19 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 
 from sightline.data import Batch, Splits
 from sightline.evaluate import Result, evaluate
 from sightline.recipes import Recipe
 from sightline.runs import METRICS, RunFolder
-from sightline.train.begin import begin, describe, recorded
+from sightline.train.begin import begin, plan_run
 from sightline.train.feed import Feed
 from sightline.train.finish import finish
 from sightline.train.interrupt import StopRequest, TrainingInterrupted
 from sightline.train.memory import reset_peak_memory
 from sightline.train.optimize import learning_rate
-from sightline.train.plan import Batches, check_data, check_same_run, check_task, cut_batches, record
-from sightline.train.processes import naming_the_lost
+from sightline.train.plan import Batches, check_task
+from sightline.train.processes import alone_in
 from sightline.train.progress import ProgressCallback, TrainingProgress
 from sightline.train.session import Session
 
@@ -63,7 +62,7 @@ def train(
         The content of metrics.json.
 
     Raises:
-        RunFolderError: the folder holds a run already, or a file can not be read or written.
+        RunFolderError: the folder holds a run already, another process trains into it, or a file can not be read or written.
         ValueError: recipe, data and model do not fit, or the run to resume is another one.
         NonFiniteLossError: the loss or its gradient is not finite; the last checkpoint is kept.
         LoaderError: a batch could not be read; the last checkpoint is kept.
@@ -71,27 +70,19 @@ def train(
         LostProcessError: another process of the run ended; the last checkpoint is kept.
         TrainingInterrupted: Ctrl-C or SIGTERM; the state was saved.
     """
-    run = RunFolder(folder)
-    there = recorded(run, resume)
     check_task(recipe, "classes", "train it with sightline.train.pretrain")
-    check_data(recipe, splits)
-    meta = describe(recipe, model_name, splits, model_options or {})
     with _threads(threads):
-        accelerator = _accelerator()
-        batches = cut_batches(recipe, accelerator.num_processes, len(splits.train))
-        source = finetune or (there or {}).get("finetune", {}).get("source")
-        here = record(recipe, meta, splits, batches, source)
-        if there is not None:
-            check_same_run(there, here)
-            if run.finished():
-                return run.read(METRICS)
-        with naming_the_lost(accelerator.num_processes):
-            session = begin(run, recipe, meta, here, accelerator)
+        planned = plan_run(recipe, model_name, splits, folder, model_options or {}, resume, finetune)
+        run, accelerator = planned.run, planned.accelerator
+        if planned.finished:
+            return run.read(METRICS)
+        with alone_in(run, accelerator):
+            session = begin(planned, recipe)
             if accelerator.is_main_process:
-                _log.info("%s", batches.describe(recipe))
+                _log.info("%s", planned.batches.describe(recipe))
             reset_peak_memory(accelerator.device)
-            Loop(run, session, splits, batches, progress).fit()
-            metrics = finish(run, session, splits, meta)
+            Loop(run, session, splits, planned.batches, progress).fit()
+            metrics = finish(run, session, splits, planned.meta)
             accelerator.wait_for_everyone()
     return metrics
 
@@ -216,14 +207,6 @@ class Loop:
 
     def _save(self) -> None:
         self.session.save(self.run)
-
-
-def _accelerator() -> Accelerator:
-    """Device and processes. Accelerate joins the processes of a launcher on CPUs only when it is told to use the CPU."""
-    launched = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    return Accelerator(
-        cpu=launched and not torch.accelerator.is_available(), mixed_precision="no"
-    )  # precision is the session's
 
 
 @contextmanager

@@ -16,13 +16,13 @@ from sightline.data import ImageSet, Splits, derive_seed, normalise
 from sightline.evaluate import ModelMeta, save_weights
 from sightline.recipes import Recipe
 from sightline.runs import ENVIRONMENT, METRICS, RECIPE, WEIGHTS, RunFolder, environment
-from sightline.train.begin import describe, recorded
+from sightline.train.begin import plan_run
 from sightline.train.checkpoint import latest_checkpoint
-from sightline.train.loop import Loop, _accelerator
+from sightline.train.loop import Loop
 from sightline.train.masked_patches import MaskedPatches, colour_loss
 from sightline.train.memory import peak_memory, reset_peak_memory
-from sightline.train.plan import check_data, check_same_run, check_task, cut_batches, record
-from sightline.train.processes import naming_the_lost
+from sightline.train.plan import check_task
+from sightline.train.processes import alone_in
 from sightline.train.progress import ProgressCallback
 from sightline.train.session import Session, seed_everything
 
@@ -61,29 +61,22 @@ def pretrain(
         The content of metrics.json.
 
     Raises:
-        RunFolderError: the folder holds a run already, or a file can not be read or written.
+        RunFolderError: the folder holds a run already, another process trains into it, or a file can not be read or written.
         ValueError: recipe, data and model do not fit, or the run to resume is another one.
         TypeError: the model is no ViT.
     """
-    run = RunFolder(folder)
-    there = recorded(run, resume)
     check_task(recipe, "masked_patches", "train it with sightline.train.train")
-    check_data(recipe, splits)
-    meta = describe(recipe, model_name, splits, model_options or {})
-    accelerator = _accelerator()
-    batches = cut_batches(recipe, accelerator.num_processes, len(splits.train))
-    here = record(recipe, meta, splits, batches, None)
-    if there is not None:
-        check_same_run(there, here)
-        if run.finished():
-            return run.read(METRICS)
-    with naming_the_lost(accelerator.num_processes):
+    planned = plan_run(recipe, model_name, splits, folder, model_options or {}, resume)
+    run, meta, accelerator = planned.run, planned.meta, planned.accelerator
+    if planned.finished:
+        return run.read(METRICS)
+    with alone_in(run, accelerator):
         seed_everything(derive_seed(recipe.seed, "model"))
         session = Session(MaskedPatches(meta.build(), meta.mean, meta.std), recipe, accelerator, None)
         session.objective = colour_loss  # type: ignore[assignment]
-        _open(run, session, here)
+        _open(run, session, planned.here)
         reset_peak_memory(accelerator.device)
-        MaskedLoop(run, session, splits, batches, progress).fit()
+        MaskedLoop(run, session, splits, planned.batches, progress).fit()
         metrics = _close(run, session, splits, meta)
         accelerator.wait_for_everyone()
     return metrics

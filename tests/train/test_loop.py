@@ -170,6 +170,13 @@ def test_an_existing_run_is_not_trampled_on(tmp_path):
     assert train(RECIPE, CNN, splits(), tmp_path, resume=True) == {"schema": 1} | metrics
 
 
+def test_two_trainings_do_not_share_a_folder(tmp_path):
+    with RunFolder(tmp_path).held(), pytest.raises(RunFolderError, match="another process trains into"):
+        train(RECIPE, CNN, splits(), tmp_path)
+    assert not tmp_path.exists()
+    assert train(RECIPE, CNN, splits(), tmp_path)["finished"]
+
+
 @pytest.mark.parametrize(
     ("recipe", "options", "message"),
     [
