@@ -18,10 +18,11 @@ from typing import Any, Protocol
 import torch
 import torch.nn.functional as F
 from timm.layers import DropPath, SelectAdaptivePool2d
-from timm.models import build_model_with_cfg, checkpoint_seq
+from timm.models import build_model_with_cfg
 from torch import Tensor, nn
 
 from sightline.backbones.catalogue import Net
+from sightline.backbones.recompute import recomputed_in_turn
 from sightline.backbones.register import SMALL, register
 from sightline.backbones.stage_intermediates import StageIntermediates
 from sightline.layers import PairwiseSelfAttention2d, PatchwiseSelfAttention2d
@@ -99,7 +100,7 @@ class SANStage(nn.Module):
         if self.stride > 1:
             x = F.max_pool2d(x, (min(self.stride, x.shape[2]), min(self.stride, x.shape[3])))
         x = self.transition(x)
-        x = checkpoint_seq(self.blocks, x) if self.grad_checkpointing and self.training else self.blocks(x)
+        x = recomputed_in_turn(self.blocks, x) if self.grad_checkpointing and self.training else self.blocks(x)
         return F.relu(self.norm(x), inplace=True)
 
 

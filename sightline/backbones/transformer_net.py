@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from sightline.backbones.bit_stem import BitStem
+from sightline.backbones.recompute import recomputed
 from sightline.backbones.residual_stem import ResidualStem
 from sightline.backbones.transformer_block import TransformerBlock
 from sightline.backbones.transformer_config import TransformerConfig
@@ -212,7 +212,7 @@ class PatchTransformer(Intermediates):
             offsets = self.positions.offsets(layer, grid)
             tokens = self.positions.add(tokens, layer, grid) if layer > 0 else tokens
         if self.grad_checkpointing and self.training:
-            return checkpoint(block, tokens, grid, offsets, use_reentrant=False)
+            return recomputed(block, tokens, grid, offsets)
         return block(tokens, grid, offsets)
 
     def _pool(self, x: Tensor) -> Tensor:

@@ -13,10 +13,11 @@ from functools import partial
 from typing import Any
 
 from timm.layers import SelectAdaptivePool2d
-from timm.models import build_model_with_cfg, checkpoint_seq
+from timm.models import build_model_with_cfg
 from torch import Tensor, nn
 
 from sightline.backbones.layout import FasterLayout
+from sightline.backbones.recompute import recomputed_in_turn
 from sightline.backbones.residual import Block, Bottleneck, Channelwise, Place, Spatial
 from sightline.backbones.stage_intermediates import StageIntermediates
 from sightline.backbones.stem import CONV_STEM, Stem
@@ -127,7 +128,7 @@ class Trunk(StageIntermediates):
     def _stage(self, name: str, x: Tensor) -> Tensor:
         stage = getattr(self, name)
         x = self.maxpool(x) if name == "layer1" else x
-        return checkpoint_seq(stage, x) if self.grad_checkpointing and self.training else stage(x)
+        return recomputed_in_turn(stage, x) if self.grad_checkpointing and self.training else stage(x)
 
     def _cut(self, last: int) -> None:
         if last <= len(self.stages):

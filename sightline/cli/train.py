@@ -19,7 +19,9 @@ def train(
     data: Annotated[
         str | None, typer.Option(help="Class-per-folder directory, parquet files, tar shards, or `digits`.")
     ] = None,
-    recipe: Annotated[str, typer.Option(help="Recipe to start from.")] = "mini",
+    recipe: Annotated[
+        str | None, typer.Option(help="Recipe to start from; mini, or that of the run to resume, if not given.")
+    ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change a field of the recipe: key=value.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/MODEL if not given.")] = None,
     resume: Annotated[
@@ -40,23 +42,27 @@ def train(
     from sightline.train import pretrain
     from sightline.train import train as run
 
-    if resume and out is not None and RunFolder(out).exists():
-        recorded = RunFolder(out).read("recipe")
-        model = model or recorded["model"]["name"]
-        data = data or recorded["data"]["source"]
-        chosen = recipes.override(recipes.restore(recorded["recipe"]), set_ or [])
-    else:
-        chosen = recipes.override(recipes.get(recipe), set_ or [])
+    if out is None and model is None:
+        raise typer.BadParameter("name a net with --model, or the run to resume with --out")
+    folder = out if out is not None else Path("runs") / str(model)
+    begun = RunFolder(folder).read("recipe") if resume and RunFolder(folder).exists() else None
+    options = None
+    if begun is not None:
+        model, data = model or begun["model"]["name"], data or begun["data"]["source"]
+        options = begun["model"]["options"] if model == begun["model"]["name"] else None
     if model is None or data is None:
         raise typer.BadParameter("name a net with --model and images with --data")
-    folder = out if out is not None else Path("runs") / model
+    base = recipes.restore(begun["recipe"]) if begun is not None and recipe is None else recipes.get(recipe or "mini")
+    chosen = recipes.override(base, set_ or [])
     show_notes()
     splits = load(data, chosen, max_unreadable)
     if chosen.task == "masked_patches":
         if finetune is not None:
             raise typer.BadParameter("pre-training starts from random weights; leave --finetune to what follows it")
         with display() as shown:
-            metrics = pretrain(chosen, model, splits, folder, resume=resume, progress=shown.training)
+            metrics = pretrain(
+                chosen, model, splits, folder, model_options=options, resume=resume, progress=shown.training
+            )
         val = metrics["val"]
         if is_main():
             typer.echo(
@@ -64,7 +70,16 @@ def train(
             )
         return
     with display() as shown:
-        metrics = run(chosen, model, splits, folder, resume=resume, finetune=finetune, progress=shown.training)
+        metrics = run(
+            chosen,
+            model,
+            splits,
+            folder,
+            model_options=options,
+            resume=resume,
+            finetune=finetune,
+            progress=shown.training,
+        )
     test = metrics["test"]
     if is_main():
         typer.echo(f"{model}: test accuracy {test['accuracy']:.2%} on {test['n']} images; run folder {folder}")

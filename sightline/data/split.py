@@ -41,7 +41,10 @@ def take(pictures: Sequence[Picture], limit: int | None, seed: int, classes: Seq
     if limit is None or limit >= len(pictures):
         return list(pictures)
     if limit < len(classes):
-        raise ValueError(f"a limit must allow one picture for each of the {len(classes)} classes; got {limit}")
+        raise ValueError(
+            f"a limit must allow one picture for each of the {len(classes)} classes; got {limit}. Set train_limit and test_limit "
+            f"to {len(classes)} or more, or to none"
+        )
     by_class: defaultdict[int, list[Picture]] = defaultdict(list)
     for picture in pictures:
         by_class[picture.label].append(picture)

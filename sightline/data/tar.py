@@ -4,6 +4,8 @@ Source: the format of WebDataset, github.com/webdataset/webdataset. Which split 
 ("train-000012.tar", "imagenet1k-validation-03.tar"), else the folders it lies in; if none says anything, all are training pictures.
 Ours: the label is the content of .cls, .label, .target or .index; else a field of .json named as in parquet; else the folder
       that the picture lies in within the shard. classes.txt beside the shards, a name a line, names the classes.
+Ours: of several pictures of one sample ("0017.jpg", "0017.mask.png") it is the one without a second dot, else the first; where the
+      folder alone tells the label and none is without ("cat/cat.1.jpg", "cat/cat.2.jpg"), each is a sample.
 Ours: shards are indexed once, headers and labels only, and pictures are read where they lie. WebDataset's own reader streams
       without an index and can not resume exactly, which a training here must.
 """
@@ -114,8 +116,10 @@ def _text(file: BinaryIO, member: tarfile.TarInfo) -> bytes:
 
 def _sample(key: str, parts: dict[str, tuple[int, int, bytes]], name: str) -> Iterator[Entry]:
     pictures = [kind for kind in parts if "." + kind.rpartition(".")[2] in EXTENSIONS]
-    if pictures:
-        offset, size, _ = parts[pictures[0]]
+    plain = [kind for kind in pictures if "." not in kind]
+    alone = plain or any(kind in parts for kind in (*LABELS, "json"))
+    for kind in (plain or pictures)[: 1 if alone else None]:
+        offset, size, _ = parts[kind]
         yield Entry(offset, size, _label(key, parts, name))
 
 

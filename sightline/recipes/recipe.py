@@ -90,7 +90,12 @@ class Recipe:
     def __post_init__(self) -> None:
         check(self)
         if self.min_lr > self.peak_lr and self.schedule != "step":
-            raise ValueError(f"min_lr must not exceed lr; got min_lr={self.min_lr!r}, lr={self.peak_lr!r}")
+            rule = "" if self.lr_batch is None else f" = {self.lr:g} x {self.batch_size} / {self.lr_batch} (lr_batch)"
+            raise ValueError(f"min_lr must not exceed lr; got min_lr={self.min_lr!r}, lr={self.peak_lr!r}{rule}")
+        if self.clip_grad == 0:
+            raise ValueError("clip_grad=0 leaves nothing of a gradient; for no clipping set clip_grad=none")
+        if max(self.betas) == 1:
+            raise ValueError(f"betas must be below 1; got {self.betas}")
         if self.resized_crop is not None and self.crop_padding:
             raise ValueError(f"choose one crop: crop_padding={self.crop_padding} or resized_crop={self.resized_crop}")
         if self.optimizer == "muon" and self.sharded:

@@ -1,5 +1,6 @@
 """The beginning of a run, new or resumed: model, teacher, starting weights, and what the folder records of them."""
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,13 @@ from sightline.train.processes import join_processes
 from sightline.train.session import Session, seed_everything
 from sightline.train.teacher import Teacher, load_teacher
 
+_log = logging.getLogger("sightline.train")
+ASKED_BY = {
+    "drop_rate": "dropout",
+    "drop_path_rate": "drop_path",
+    "pre_logits": "hidden_head",
+}  # option: field of the recipe
+
 
 def recorded(run: RunFolder, resume: bool) -> dict[str, Any] | None:
     """recipe.json of the run that lies here; None for a new one.
@@ -38,8 +46,7 @@ def recorded(run: RunFolder, resume: bool) -> dict[str, Any] | None:
 
 def describe(recipe: Recipe, name: str, splits: Splits, options: Mapping[str, Any]) -> ModelMeta:
     """The model to be trained; what the recipe says of it goes to its entry point."""
-    asked = {"drop_rate": recipe.dropout, "drop_path_rate": recipe.drop_path, "pre_logits": recipe.hidden_head}
-    made = {key: value for key, value in asked.items() if value}
+    made = {key: value for key, field in ASKED_BY.items() if (value := getattr(recipe, field))}
     return ModelMeta(
         name, made | dict(options), splits.classes, splits.image_size, splits.mean, splits.std, source=splits.source
     )
@@ -90,7 +97,10 @@ def plan_run(
     here = record(recipe, meta, splits, batches, finetune or (there or {}).get("finetune", {}).get("source"))
     if there is not None:
         check_same_run(there, here)
-    return PlannedRun(run, meta, accelerator, batches, here, finished=there is not None and run.finished())
+    finished = there is not None and run.finished()
+    if accelerator.is_main_process and not finished:
+        _log.info("%s", batches.describe(recipe))
+    return PlannedRun(run, meta, accelerator, batches, here, finished)
 
 
 def begin(planned: PlannedRun, recipe: Recipe) -> Session:
@@ -141,13 +151,29 @@ def _sharded() -> "type[ShardedSession]":
 
 
 def _build(recipe: Recipe, meta: ModelMeta) -> nn.Module:
-    """The model, its random start depending on the seed alone."""
-    seed_everything(derive_seed(recipe.seed, "model"))
-    model = meta.build()
-    answer_with_both_heads = getattr(model, "set_distilled_training", None)  # of a model with a distillation token
-    if recipe.distillation != "none" and callable(answer_with_both_heads):
+    """The model; one with a distillation token answers with both heads where it is taught, any other learns from one."""
+    model = build_model(recipe, meta)
+    answer_with_both_heads = getattr(model, "set_distilled_training", None)
+    has_token = getattr(model, "head_dist", model) is not None  # ours and timm's say None without one
+    if recipe.distillation != "none" and callable(answer_with_both_heads) and has_token:
         answer_with_both_heads(True)
     return model
+
+
+def build_model(recipe: Recipe, meta: ModelMeta) -> nn.Module:
+    """The model, its random start depending on the seed alone.
+
+    Raises:
+        ValueError: it does not take what the recipe or the caller asks of it.
+    """
+    seed_everything(derive_seed(recipe.seed, "model"))
+    try:
+        return meta.build()
+    except TypeError as error:
+        asked = ", ".join(f"{ASKED_BY.get(key, key)} ({key}={value!r})" for key, value in meta.options.items())
+        raise ValueError(
+            f"{meta.name} can not be built with {asked or 'its options'}: {error}. Change that, or choose another net"
+        ) from error
 
 
 def _teacher(recipe: Recipe, meta: ModelMeta) -> Teacher | None:

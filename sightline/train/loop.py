@@ -3,7 +3,6 @@
 What it does not do itself stands beside it: plan (what is trained), begin, feed (images), session (one step), finish.
 """
 
-import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 
 from sightline.data import Batch, Splits
-from sightline.evaluate import Result, evaluate
+from sightline.evaluate import NonFiniteLogitsError, Result, evaluate
 from sightline.recipes import Recipe
 from sightline.runs import METRICS, RunFolder
 from sightline.train.begin import begin, plan_run
@@ -21,13 +20,12 @@ from sightline.train.feed import Feed
 from sightline.train.finish import finish
 from sightline.train.interrupt import StopRequest, TrainingInterrupted
 from sightline.train.memory import reset_peak_memory
+from sightline.train.nonfinite import ADVICE
 from sightline.train.optimize import learning_rate
 from sightline.train.plan import Batches, check_task
 from sightline.train.processes import alone_in
 from sightline.train.progress import ProgressCallback, TrainingProgress
 from sightline.train.session import Session
-
-_log = logging.getLogger("sightline.train")
 
 
 def train(
@@ -78,8 +76,6 @@ def train(
             return run.read(METRICS)
         with alone_in(run, accelerator):
             session = begin(planned, recipe)
-            if accelerator.is_main_process:
-                _log.info("%s", planned.batches.describe(recipe))
             reset_peak_memory(accelerator.device)
             Loop(run, session, splits, planned.batches, progress).fit()
             metrics = finish(run, session, splits, planned.meta)
@@ -162,7 +158,12 @@ class Loop:
         if epoch % recipe.eval_every and epoch < recipe.epochs:
             return None
         splits = self.splits
-        result = evaluate(self.session.weights, splits.val, splits.mean, splits.std, max(recipe.batch_size, 256))
+        try:
+            result = evaluate(self.session.weights, splits.val, splits.mean, splits.std, max(recipe.batch_size, 256))
+        except NonFiniteLogitsError as error:
+            raise NonFiniteLogitsError(
+                f"training stopped after epoch {epoch - 1} (from 0): {error}. {ADVICE}"
+            ) from error
         self.val_accuracy = result.accuracy
         return result
 

@@ -27,12 +27,12 @@ class MaskedPatches(nn.Module):
     """A ViT with what the task needs beside it; normalised images (B, 3, H, W) to logits (M, 512) and colours (M,).
 
     Args:
-        net: the ViT; its classifier learns nothing here.
+        net: the ViT; its classifier learns nothing here and is frozen.
         mean: of the normalisation, to see the colours again.
         std: likewise.
 
     Raises:
-        TypeError: the net has no patches.
+        ValueError: the net has no patches.
     """
 
     mean: Tensor
@@ -41,8 +41,11 @@ class MaskedPatches(nn.Module):
     def __init__(self, net: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         if not isinstance(net, PatchTransformer):
-            raise TypeError(f"masked patches need a ViT or DeiT; got {type(net).__name__}")
+            raise ValueError(f"masked patches (task=masked_patches) need a ViT or DeiT; got {type(net).__name__}")
         self.net = net
+        for part in (net.pre_logits, net.head, net.head_dist):
+            if part is not None:
+                part.requires_grad_(False)  # processes that share a step wait for every parameter that can learn
         self.hidden = nn.Parameter(torch.zeros(net.embed_dim))
         self.colour = nn.Linear(net.embed_dim, LEVELS**3)
         self.register_buffer("mean", torch.tensor(mean)[:, None, None])

@@ -47,9 +47,10 @@ class Batches:
         """One sentence on how the batch was cut and what that means for the learning rate."""
         parts = f" x {self.processes} processes" if self.processes > 1 else ""
         parts += f" x {self.accumulate} parts, one after another" if self.accumulate > 1 else ""
+        rule = f", {recipe.lr:g} x {self.size} / {recipe.lr_batch}" if recipe.lr_batch is not None else ""
         return (
-            f"a batch of {self.size} images = {self.per_process}{parts or ', in one piece'}; learning rate {recipe.lr:g}, "
-            "as the recipe says for this batch"
+            f"a batch of {self.size} images = {self.per_process}{parts or ', in one piece'}; learning rate {recipe.peak_lr:g}"
+            f"{rule}, as the recipe says for this batch"
         )
 
     def as_dict(self) -> dict[str, int]:
@@ -73,7 +74,7 @@ def cut_batches(recipe: Recipe, processes: int, images: int) -> Batches:
     if recipe.batch_size % parts:
         raise ValueError(
             f"batch_size is the global one and must be a multiple of processes * accumulate; got batch_size={recipe.batch_size}, "
-            f"processes={processes}, accumulate={accumulate}. Try batch_size={max(1, recipe.batch_size // parts) * parts}"
+            f"processes={processes}, accumulate={accumulate}. Try {_fitting(recipe.batch_size, processes, accumulate)}"
         )
     if images < recipe.batch_size:
         raise ValueError(
@@ -88,6 +89,15 @@ def _parts(recipe: Recipe, processes: int) -> int:
     if most is None or share % recipe.accumulate:
         return recipe.accumulate
     return next(n for n in range(recipe.accumulate, share + 1) if share % n == 0 and share // n <= most)
+
+
+def _fitting(batch: int, processes: int, accumulate: int) -> str:
+    """What can be cut: the next smaller batch, or, where a part would have no image, fewer parts."""
+    parts = processes * accumulate
+    if batch >= parts:
+        return f"batch_size={batch // parts * parts}"
+    most = max((n for n in range(1, accumulate + 1) if batch % (processes * n) == 0), default=None)
+    return f"batch_size={processes}, accumulate=1" if most is None else f"accumulate={most}"
 
 
 def _power_below(number: int) -> int:

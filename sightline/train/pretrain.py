@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from sightline.data import ImageSet, Splits, derive_seed, normalise
+from sightline.data import ImageSet, Splits, normalise
 from sightline.evaluate import ModelMeta, save_weights
 from sightline.recipes import Recipe
 from sightline.runs import ENVIRONMENT, METRICS, RECIPE, WEIGHTS, RunFolder, environment
-from sightline.train.begin import plan_run
+from sightline.train.begin import build_model, plan_run
 from sightline.train.checkpoint import latest_checkpoint
 from sightline.train.loop import Loop
 from sightline.train.masked_patches import MaskedPatches, colour_loss
@@ -24,7 +24,7 @@ from sightline.train.memory import peak_memory, reset_peak_memory
 from sightline.train.plan import check_task
 from sightline.train.processes import alone_in
 from sightline.train.progress import ProgressCallback
-from sightline.train.session import Session, seed_everything
+from sightline.train.session import Session
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def pretrain(
     """Train a ViT to tell the colours of hidden patches, see `sightline.train.masked_patches`; labels are not used.
 
     Args:
-        recipe: the run, with `task="masked_patches"`; mixing, smoothing and distillation do not apply.
+        recipe: the run, with `task="masked_patches"`; what needs labels is refused, or, smoothing, does not apply.
         model_name: a ViT or DeiT of sightline's.
         splits: the images.
         folder: the run folder; start a fine-tuning with `train(..., finetune=folder)`.
@@ -62,17 +62,17 @@ def pretrain(
 
     Raises:
         RunFolderError: the folder holds a run already, another process trains into it, or a file can not be read or written.
-        ValueError: recipe, data and model do not fit, or the run to resume is another one.
-        TypeError: the model is no ViT.
+        ValueError: recipe, data and model do not fit, the model is no ViT, or the run to resume is another one.
     """
     check_task(recipe, "masked_patches", "train it with sightline.train.train")
+    _check_unlabelled(recipe)
     planned = plan_run(recipe, model_name, splits, folder, model_options or {}, resume)
     run, meta, accelerator = planned.run, planned.meta, planned.accelerator
     if planned.finished:
         return run.read(METRICS)
     with alone_in(run, accelerator):
-        seed_everything(derive_seed(recipe.seed, "model"))
-        session = Session(MaskedPatches(meta.build(), meta.mean, meta.std), recipe, accelerator, None)
+        net = build_model(recipe, meta)
+        session = Session(MaskedPatches(net, meta.mean, meta.std), recipe, accelerator, None)
         session.objective = colour_loss  # type: ignore[assignment]
         _open(run, session, planned.here)
         reset_peak_memory(accelerator.device)
@@ -80,6 +80,14 @@ def pretrain(
         metrics = _close(run, session, splits, meta)
         accelerator.wait_for_everyone()
     return metrics
+
+
+def _check_unlabelled(recipe: Recipe) -> None:
+    """Refuse what pre-training without labels can not do. Raises ValueError."""
+    wrong = {"mixup": 0, "cutmix": 0, "distillation": "none", "sharded": False}
+    for field, right in wrong.items():
+        if (value := getattr(recipe, field)) != right:
+            raise ValueError(f"pre-training without labels takes {field}={right}; got {value!r}")
 
 
 class MaskedLoop(Loop):

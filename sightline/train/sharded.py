@@ -155,6 +155,8 @@ class ShardedSession(Session):
         position = json.loads(content["position"])
         self.epoch, self.step, self.sums = position["epoch"], position["step"], Sums(**position["sums"])
         self.sums.loss = self._own(position["losses"])
+        if self.epoch == self.step == 0:
+            self.optimizer.state.clear()  # torch fills in an empty one, with a first step done
 
 
 def units(model: nn.Module) -> list[nn.Module]:

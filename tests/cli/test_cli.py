@@ -15,6 +15,9 @@ import pytest
 from PIL import Image
 
 from sightline.cli import main
+from sightline.data import load_splits
+from sightline.recipes import get, override
+from sightline.train import train
 
 NETS = "resnet_mini,vit_mini"
 
@@ -171,6 +174,20 @@ def test_finished_runs_are_reused_and_others_are_not(comparison):
     assert other.returncode == 1
     assert "epochs is 2 there and 3 now" in other.stderr
     assert "--again" in other.stderr
+
+
+def test_a_run_is_resumed_as_it_began(tmp_path):
+    """Its options come from the folder, the default folder is found, and another recipe is refused."""
+    recipe = override(get("digits_smoke"), ["epochs=1"])
+    data = load_splits("digits", train_limit=recipe.train_limit, test_limit=recipe.test_limit)
+    options = {"depth": 1, "dim": 8, "heads": 1}
+    train(recipe, "vit_mini", data, tmp_path / "runs" / "vit_mini", model_options=options)
+    for arguments in (("--out", "runs/vit_mini"), ("--model", "vit_mini")):
+        answer = sightline("train", *arguments, "--resume", cwd=tmp_path)
+        assert answer.returncode == 0, answer.stderr
+    other = sightline("train", "--out", "runs/vit_mini", "--resume", "--recipe", "kd_digits_smoke", cwd=tmp_path)
+    assert other.returncode == 1
+    assert "this is not the run that began here" in other.stderr
 
 
 def test_robustness_of_a_run_and_of_weights_by_name(comparison, tmp_path):

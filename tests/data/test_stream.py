@@ -275,6 +275,20 @@ def test_a_limited_set_reads_every_row_group_once_and_keeps_its_own_pictures_alo
     assert sum(len(column) for column in train.reader._columns._values.values()) == 30
 
 
+def test_pictures_whose_names_have_dots_are_samples_unless_a_label_says_otherwise(tmp_path):
+    def parts(prefix):
+        return [(f"{prefix}/{prefix}", {f"{n}.png": png(n)}) for n in range(20)]
+
+    write_tar(tmp_path / "folders" / "a.tar", parts("cat") + parts("dog"))
+    data = load_splits(tmp_path / "folders", **STREAMED)
+    assert len(data.train) + len(data.val) + len(data.test) == 40
+    masked = [(f"{n:03}", {"mask.png": png(500), "png": png(n), "cls": str(n % 2).encode()}) for n in range(20)]
+    write_tar(tmp_path / "masks" / "a.tar", masked)
+    data = load_splits(tmp_path / "masks", **STREAMED)
+    seen = [part.batch(torch.arange(len(part))) for part in (data.train, data.val, data.test)]
+    assert sorted(colours(torch.cat(seen))) == list(range(20))
+
+
 def test_webdatasets_own_writer_is_read(tmp_path):
     webdataset = pytest.importorskip("webdataset")
     with webdataset.ShardWriter(str(tmp_path / "train-%04d.tar"), maxcount=7, verbose=0) as writer:

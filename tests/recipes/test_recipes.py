@@ -49,7 +49,10 @@ def test_switches(text, value):
         ("flip=2", "flip must be from 0 to 1; got 2.0"),
         ("lr=nan", "lr must be at least 0; got nan"),
         ("betas=0.9,2", r"betas must be from 0 to 1; got 2.0"),
+        ("betas=0.9,1.0", "betas must be below 1"),
+        ("clip_grad=0", "for no clipping set clip_grad=none"),
         ("lr=1e-6", "min_lr must not exceed lr"),
+        ("lr_batch=1024 lr=1e-5 min_lr=1e-6", r"lr=6.25e-07 = 1e-05 x 64 / 1024 \(lr_batch\)"),
         ("optimizer=muon sharded=yes", "needs whole matrices"),
     ],
 )

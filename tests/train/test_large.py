@@ -9,13 +9,26 @@ from sightline.evaluate import load_run
 from sightline.train import train
 from tests.train.tiny import CNN, RECIPE, splits
 
+SMALL_VIT = {"depth": 2, "dim": 24, "heads": 2}
 
-def test_recomputed_activations_give_the_same_weights(tmp_path):
-    recipe = replace(RECIPE, epochs=1, drop_path=0.3)
-    data, small = splits(), {"depth": 2, "dim": 24, "heads": 2}
+
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        ("vit_mini", SMALL_VIT),
+        ("sasa_resnet_mini", {}),
+        ("lrnet_mini", {}),
+        ("san_mini_pairwise", {}),
+        ("san_mini_patchwise", {}),
+    ],
+)
+def test_recomputed_activations_give_the_same_weights(tmp_path, model, options):
+    """And the same batch statistics: they are counted once."""
+    recipe = replace(RECIPE, epochs=1, drop_path=0.3 if options else 0.0)
+    data = splits()
     for name, switch in (("kept", False), ("recomputed", True)):
         run = replace(recipe, grad_checkpointing=switch)
-        train(run, "vit_mini", data, tmp_path / name, model_options=small)
+        train(run, model, data, tmp_path / name, model_options=options)
     kept, recomputed = (load_run(tmp_path / name)[0].state_dict() for name in ("kept", "recomputed"))
     assert all(torch.equal(kept[key], recomputed[key]) for key in kept)
 

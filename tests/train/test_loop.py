@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from sightline.evaluate import evaluate, load_run
+from sightline.evaluate import NonFiniteLogitsError, evaluate, load_run
 from sightline.recipes import Recipe
 from sightline.runs import RunFolder, RunFolderError
 from sightline.train import NonFiniteLossError, TrainingProgress, train
@@ -229,6 +229,23 @@ def test_a_diverging_run_names_epoch_step_and_layer(tmp_path):
     metrics = train(RECIPE, CNN, data, tmp_path, resume=True)  # from the checkpoint of epoch 0
     assert [line["epoch"] for line in RunFolder(tmp_path).log()] == [0, 1]
     assert metrics["finished"]
+
+
+def test_a_net_that_breaks_in_the_last_step_is_named_with_the_remedy(tmp_path):
+    recipe = replace(RECIPE, epochs=1, batch_size=24, optimizer="sgd", lr=1e38, clip_grad=None, warmup_epochs=0.0)
+    with pytest.raises(NonFiniteLogitsError, match=r"stopped after epoch 0 .*not finite.*try a smaller lr"):
+        train(recipe, CNN, splits(), tmp_path)
+
+
+def test_a_net_that_does_not_take_what_the_recipe_asks_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"resnet_mini can not be built with hidden_head \(pre_logits=True\)"):
+        train(replace(RECIPE, hidden_head=True), "resnet_mini", splits(), tmp_path)
+
+
+def test_the_log_tells_the_rate_in_use(tmp_path, caplog):
+    caplog.set_level("INFO", "sightline.train")
+    train(replace(RECIPE, epochs=1, lr_batch=32), CNN, splits(), tmp_path)
+    assert "learning rate 0.005, 0.02 x 8 / 32, as the recipe says for this batch" in caplog.text
 
 
 def test_threads_are_put_back(tmp_path):

@@ -75,8 +75,23 @@ def test_logits_belong_to_the_corrupted_patches():
 
 
 def test_other_nets_are_refused():
-    with pytest.raises(TypeError, match="need a ViT or DeiT; got Linear"):
+    with pytest.raises(ValueError, match="need a ViT or DeiT; got Linear"):
         MaskedPatches(nn.Linear(1, 1), (0,) * 3, (1,) * 3)
+
+
+@pytest.mark.parametrize("options", [{}, {"pre_logits": True}, {"distilled": True}])
+def test_all_that_can_learn_does(options):
+    """Processes that share a step wait for a gradient of every parameter that can learn."""
+    model = MaskedPatches(net(**options), (0.5,) * 3, (0.25,) * 3)
+    colour_loss(model(torch.rand(2, 3, 8, 8))).backward()
+    assert [name for name, one in model.named_parameters() if one.requires_grad and one.grad is None] == []
+    assert not any(one.requires_grad for one in model.net.head.parameters())
+
+
+@pytest.mark.parametrize("change", [{"mixup": 0.8}, {"cutmix": 1.0}, {"distillation": "hard"}, {"sharded": True}])
+def test_what_needs_labels_or_pieces_is_refused(tmp_path, change):
+    with pytest.raises(ValueError, match=f"without labels takes {next(iter(change))}="):
+        pretrain(replace(RECIPE, **change), "vit_mini", load_splits("digits", train_limit=128), tmp_path / "run")
 
 
 def test_it_learns_resumes_and_hands_on(tmp_path):

@@ -73,6 +73,12 @@ def test_students_with_and_without_a_token_learn(tmp_path, kind, model):
         assert not torch.equal(heads.fc.weight, heads.fc_dist.weight)
 
 
+def test_a_transformer_without_a_token_learns_both_from_one_head(tmp_path):
+    train(RECIPE, CNN, splits(), tmp_path / "teacher")
+    recipe = replace(RECIPE, epochs=1, distillation="hard", teacher=str(tmp_path / "teacher"))
+    assert train(recipe, "vit_mini", splits(), tmp_path / "student", model_options={"depth": 1, "dim": 8, "heads": 1})
+
+
 def test_the_teacher_alone_teaches_the_second_head(tmp_path):
     """With alpha 1 and hard labels, the head of the labels gets no gradient, so it keeps its start."""
     train(RECIPE, CNN, splits(), tmp_path / "teacher")

@@ -98,7 +98,8 @@ def register(
 
     def differentiate(ctx: Any, grad: Tensor, *_of_statistics: Tensor) -> tuple[Tensor | None, ...]:
         needed, nothing = list(ctx.needs_input_grad[:tensors]), [None] * len(ctx.options)
-        operands, kept = ctx.saved_tensors[:tensors], ctx.saved_tensors[tensors:]
+        saved = ctx.saved_tensors  # once: gradient checkpointing hands them out no second time
+        operands, kept = saved[:tensors], saved[tensors:]
         if torch.is_grad_enabled():  # create_graph=True
             return *differentiable(definition, needed, grad, operands, ctx.options), *nothing
         found = iter(gradient(needed, grad, *kept, *operands, *ctx.options))
