@@ -17,6 +17,7 @@ from sightline.report.numbers import percent
 HERE = Path(__file__).parent
 PAGE, RESULTS = HERE / "robustness.md", HERE / "results"
 SETS = {"CIFAR-10": "robustness", "Digits of 8 x 8 pixels, the nets of `make demo`": "robustness_digits"}
+NAMES = {"resnet_mini_first": "its first seven epochs, the twin of the nets that start from random weights"}
 TURNS = ("rotated 90", "rotated 180", "rotated 270", "upside-down")
 HEAD = """# Robustness
 
@@ -64,8 +65,9 @@ Euclidean one; FGSM and Square the first.
 - **Damage** is ours, from torchvision's operations (and Pillow's JPEG). Blur and blocks go by the image's short side. These are not
   the pictures of ImageNet-C or CIFAR-10-C: do not compare the figures with theirs.
 - **Grey pictures** are stored as three equal channels, and attacks may change each.
-- **Randomness** follows from `--seed` and the image's number, whatever the batch: which images (the first of one shuffled order, so
-  a smaller limit is a part of a larger), noise, starts, targets. Square's draws are shared by all images.
+- **Randomness** follows from `--seed`, whatever the batch: which images (the first of one shuffled order, so a smaller limit is a
+  part of a larger); starts and targets with the image's number in its set, noise with its place among those looked at. Square's
+  draws are shared by all images.
 - **Checked.** FGSM, PGD (targeted too), APGD and Square agree with foolbox and torchattacks on a small net in float64, from fixed
   starts and draws (tests/golden); with the closed-form radius of a linear net; and stay in their bounds (tests/evaluate).
 
@@ -79,7 +81,8 @@ NOTHING = (
 
 def read(folder: str) -> list[dict[str, Any]]:
     """The measurements of a set, by file name."""
-    return [json.loads(path.read_text()) for path in sorted((RESULTS / folder).glob("*.json"))]
+    files = sorted((RESULTS / folder).glob("*.json"))
+    return [json.loads(path.read_text()) | {"name": path.stem} for path in files]
 
 
 def page() -> str:
@@ -112,7 +115,7 @@ def row(net: dict[str, Any], radii: Sequence[float]) -> dict[str, str]:
     san = {one["steps"]: one for one in net["attacks"] if one["targeted"]}
     fell = {one["eps"]: one for one in net["attacks"] if worst(one, "linf")}
     return {
-        "net": f"`{net['model']}`",
+        "net": f"`{net['model']}`" if net["name"] == net["model"] else f"`{net['model']}` ({NAMES[net['name']]})",
         "clean": f"{percent(net['accuracy'])} ({percent(net['low'])} .. {percent(net['high'])})",
         "turned": percent(sum(turned) / len(turned)) if len(turned) == len(TURNS) else "refused",
         "damaged": percent(sum(damaged) / len(damaged)),
@@ -126,14 +129,26 @@ def row(net: dict[str, Any], radii: Sequence[float]) -> dict[str, str]:
 def where(measured: Sequence[dict[str, Any]], folder: str) -> str:
     """What the table is of."""
     first = measured[0]
-    hard, seen = first["settings"], first["environment"]
+    hard = first["settings"]
+    for net in measured:
+        if net["settings"] != hard or net["data"] != first["data"]:
+            raise SystemExit(
+                f"{folder}: {net['model']} was measured otherwise than {first['model']}; measure one of them anew"
+            )
+    seen = sorted({(one["cpu"], one["torch"], one["commit"][:12]) for one in (net["environment"] for net in measured)})
+    machines = "; ".join(
+        f"{cpu}, torch {torch}, commit{'s' if len(commits) > 1 else ''} {', '.join(commits)}"
+        for (cpu, torch), commits in (
+            (key, [c for *k, c in seen if tuple(k) == key]) for key in sorted({s[:2] for s in seen})
+        )
+    )
     return (
         f"{first['data']['source']}: {first['n']:,} images, {len(first['attacked']):,} of them attacked. "
         f"*turned*: mean of the four turns of SAN's table 9. *damaged*: mean of 8 kinds at 5 severities. *SAN n*: accuracy / "
         f"share that reached the target. "
         f"*r/255*: worst case; PGD {hard['steps']} steps, APGD {hard['ensemble_steps']} steps each, Square {hard['queries']:,} "
         f"queries, {hard['restarts']} random start, seed {hard['seed']}. One trained net each: the spread over "
-        f"seeds is not measured. {seen['cpu']}, torch {seen['torch']}, commit {seen['commit']}. "
+        f"seeds is not measured. {machines}. "
         f"From [docs/results/{folder}](results/{folder}).\n"
     )
 

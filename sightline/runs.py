@@ -171,6 +171,22 @@ def atomic_file(
             beside.unlink(missing_ok=True)
 
 
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Find out before long work whether its result could be written. Raises RunFolderError with the remedy."""
+    path = Path(path)
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        beside.touch()
+    except OSError as error:
+        raise RunFolderError(f"cannot write {path}: {_remedy(error)}") from error
+    finally:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+
+
 def _rename_beside(path: Path, keep: Path) -> None:
     """Give a file a second name, in place of what had that name; where the file system knows no links, another name."""
     linked = keep.with_name(f".{keep.name}.part")

@@ -59,6 +59,8 @@ def evaluate(
         eps_l2=radii(attack_eps_l2, "--attack-eps-l2"), steps=attack_steps, ensemble_steps=ensemble_steps,
         queries=queries, restarts=restarts, seed=seed, batch_size=batch_size,
     )  # fmt: skip
+    if not robustness and (limit is not None or out is not None):
+        raise typer.BadParameter("--limit and --out go with --robustness")
     if run is not None and run_option is not None:
         raise typer.BadParameter(f"one run, please; got {run} and --run {run_option}")
     net = open_net(run or run_option, model, weights)

@@ -37,13 +37,16 @@ def run_robustness(
     """Look, write the JSON, and return it.
 
     Raises:
+        BadParameter: the images are not the run's own, so that its folder is no place for the JSON, and no other is named.
         RunFolderError: the JSON can not be written.
     """
     from sightline.cli.progress import shares
     from sightline.evaluate import robustness
-    from sightline.runs import ROBUSTNESS, SCHEMA, RunFolder, atomic_write, environment
+    from sightline.runs import SCHEMA, atomic_write, check_writable, environment
 
-    file = out if out is not None else RunFolder(run).file(ROBUSTNESS) if run is not None and run.is_dir() else None
+    file = out if out is not None else _own_file(net, splits, run)
+    if file is not None:
+        check_writable(file)
     with shares("robustness") as progress:
         found = robustness(net.model, images, net.meta.mean, net.meta.std, settings, progress)
     content = {
@@ -63,6 +66,19 @@ def run_robustness(
         atomic_write(file, json.dumps(content, allow_nan=False) + "\n")
         typer.echo(f"Wrote {file}", err=True)
     return content
+
+
+def _own_file(net: "OpenNet", splits: "Splits", run: Path | None) -> Path | None:
+    """The run's robustness.json; None for a net that is no run folder."""
+    from sightline.runs import ROBUSTNESS, RunFolder
+
+    if run is None or not run.is_dir():
+        return None
+    if splits.fingerprint != net.recipe.get("data", {}).get("fingerprint"):
+        raise typer.BadParameter(
+            f"{splits.source} is not what {run} was trained on, and its robustness.json is about that; name a file with --out"
+        )
+    return RunFolder(run).file(ROBUSTNESS)
 
 
 def show_robustness(content: dict[str, Any], output: Format) -> None:

@@ -134,18 +134,23 @@ def _all_logits(
     model: nn.Module, images: ImageSet, mean: Sequence[float], std: Sequence[float], batch_size: int
 ) -> tuple[Tensor, float]:
     """Logits (N, K) in float32 on the CPU, and images a second."""
-    device, was_training = device_of(model), model.training
+    device, dtype, was_training = device_of(model), dtype_of(model), model.training
     model.eval()
     parts, rates = [], []
     try:
         for indices in torch.arange(len(images)).split(batch_size):
-            batch = normalise(images.batch(indices).to(device, non_blocking=True), mean, std)
+            batch = normalise(images.batch(indices).to(device, non_blocking=True), mean, std).to(dtype)
             started = time.perf_counter()
             parts.append(model(batch).float().cpu())  # the copy waits for the device, so the clock does too
             rates.append(len(indices) / (time.perf_counter() - started))
     finally:
         model.train(was_training)
     return torch.cat(parts), median(rates[:-1] or rates)
+
+
+def dtype_of(model: nn.Module) -> torch.dtype:
+    """The type of a model's first parameter that has fractions; float32 for a model without one."""
+    return next((one.dtype for one in model.parameters() if one.is_floating_point()), torch.float32)
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from sightline.data import generator_for
+from sightline.evaluate.accuracy import NonFiniteLogitsError
 from sightline.evaluate.attacks import LOSSES, Attacked, Threat, apgd, fgsm, pgd, square
 from sightline.evaluate.attacks.losses import loss_for
 from sightline.evaluate.statistics import wilson_interval
@@ -85,6 +86,10 @@ class Target:
         numbers: (n,) of each image in its set; randomness follows from it, not from the batch.
         batch_size: images at a time.
         seed: of starts, targets and queries.
+
+    Raises:
+        NonFiniteLogitsError: NaN or infinity among the logits; here, and in every attack.
+        ValueError: a net of one class, which no attack can bring to another.
     """
 
     def __init__(
@@ -94,11 +99,18 @@ class Target:
         self.batch_size, self.seed = batch_size, seed
         self.clean_logits = self._logits(pixels)
         self.classes = self.clean_logits.shape[1]
+        if self.classes == 1:
+            raise ValueError("a net of one class can not be attacked; leave the attacks out with attack_limit=0")
         self.right = self.clean_logits.argmax(1) == labels
 
     @torch.no_grad()
     def _logits(self, pixels: Tensor) -> Tensor:
-        return torch.cat([self.model(part) for part in pixels.split(self.batch_size)])
+        logits = torch.cat([self.model(part) for part in pixels.split(self.batch_size)])
+        if broken := int((~logits.isfinite().all(1)).sum()):
+            raise NonFiniteLogitsError(
+                f"{broken} of {len(logits)} images, attacked or to be, got logits that are not finite"
+            )
+        return logits
 
     def answers(self, attack: Attack, threat: Threat, standing: Tensor, restarts: int, tick: Tick) -> Tensor:
         """(n,) the classes answered after an attack on the standing images; of several starts, the first that is wrong."""
@@ -141,6 +153,11 @@ class Target:
             right=self.numbers[standing].tolist(),
             **fields,  # type: ignore[arg-type]
         )
+
+
+def still_right(target: Target, result: AttackResult) -> Tensor:
+    """(n,) the images that an attack left rightly answered."""
+    return torch.isin(target.numbers, torch.tensor(result.right, device=target.numbers.device))
 
 
 def radius(norm: str, eps: float, values: int) -> float:

@@ -3,6 +3,7 @@
 Ours: what is measured and how hard, see `Settings`; docs/robustness.md defines every figure.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -23,8 +24,9 @@ from sightline.evaluate.adversarial import (
     run_fgsm,
     run_pgd,
     run_san,
+    still_right,
 )
-from sightline.evaluate.attacks import under_attack
+from sightline.evaluate.attacks import check_precision, under_attack
 from sightline.evaluate.calibration import Bin, reliability
 from sightline.evaluate.shifts import Shift, all_shifts, measure
 from sightline.evaluate.statistics import wilson_interval
@@ -70,8 +72,8 @@ class Settings:
                 raise ValueError(f"{name} must be 1 or more; got {getattr(self, name)}")
         if self.attack_limit < 0 or (self.limit is not None and self.limit < 1):
             raise ValueError(f"limits count images; got limit {self.limit}, attack_limit {self.attack_limit}")
-        if wrong := [eps for eps in (*self.eps, *self.eps_l2) if not eps > 0]:
-            raise ValueError(f"radii, in 1/255, must be positive; got {wrong[0]}")
+        if wrong := [eps for eps in (*self.eps, *self.eps_l2) if not 0 < eps < math.inf]:
+            raise ValueError(f"radii, in 1/255, must be positive and finite; got {wrong[0]}")
         if not self.eps:
             raise ValueError("give one radius or more")
 
@@ -127,9 +129,12 @@ def robustness(
 
     Raises:
         NonFiniteLogitsError: NaN or infinity among the logits.
-        ValueError: the set is empty, a label is not among the classes, or the net is in half precision.
+        ValueError: the set is empty, a label is not among the classes, or a net that is to be attacked has one class or is in half
+            precision.
     """
     settings, tell = settings or Settings(), progress or (lambda share, name: None)
+    if settings.attack_limit:
+        check_precision(model)
     order = torch.randperm(len(images), generator=generator_for(settings.seed, "robustness images"))
     looked_at = _part(images, order[: settings.limit].sort().values)
     with under_attack(model):
@@ -195,6 +200,7 @@ def _all_attacks(target: Target, settings: Settings, tell: Progress) -> list[Att
 
     for setting in SAN_SETTINGS:
         found.append(run_san(target, setting, tick(f"targeted PGD, {setting[2]} steps")))
+    targeted = list(found)
     for norm, radii in (("linf", settings.eps), ("l2", settings.eps_l2)):
         standing = target.right
         for eps in sorted(radii):
@@ -202,13 +208,13 @@ def _all_attacks(target: Target, settings: Settings, tell: Progress) -> list[Att
             found += plain
             plain.append(run_pgd(target, norm, eps, settings.steps, settings.restarts, tick(f"PGD {norm} {eps:g}")))
             found.append(plain[-1])
-            for one in plain:
-                standing = standing & torch.isin(target.numbers, torch.tensor(one.right, device=standing.device))
+            for one in (*plain, *(one for one in targeted if norm == "linf" and one.eps <= eps)):
+                standing = standing & still_right(target, one)
             found.append(
                 run_ensemble(
                     target, norm, eps, standing, settings.ensemble_steps, settings.queries, settings.restarts,
                     tick(f"worst case {norm} {eps:g}"),
                 )
             )  # fmt: skip
-            standing = torch.isin(target.numbers, torch.tensor(found[-1].right, device=standing.device))
+            standing = still_right(target, found[-1])
     return found

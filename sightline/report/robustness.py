@@ -205,8 +205,14 @@ def _figure(
 
 
 def _images(nets: Sequence[_Net]) -> str:
-    counts = sorted({(net.content["n"], len(net.content.get("attacked", []))) for net in nets})
-    return "; ".join(f"{n:,} images, {attacked:,} of them attacked" for n, attacked in counts)
+    """How many images of which set, every one that occurs: nets that were shown different ones are not to be compared."""
+    seen = sorted({(_set(net.content), net.content["n"], len(net.content.get("attacked", []))) for net in nets})
+    return "; ".join(f"{n:,} images{of}, {attacked:,} of them attacked" for of, n, attacked in seen)
+
+
+def _set(content: dict[str, Any]) -> str:
+    data = content.get("data", {})
+    return f" of {data['source']} ({data['split']})" if {"source", "split"} <= data.keys() else ""
 
 
 def _settings(nets: Sequence[_Net]) -> str:

@@ -153,7 +153,14 @@ def test_a_sure_net_still_has_a_gradient():
     line = Line().float()
     big = lambda x: 500 * line(x)  # noqa: E731
     images, labels = torch.full((1, 3, 4, 5), 0.5), torch.ones(1, dtype=torch.long)
-    assert (fgsm(big, images, labels, Threat("linf", 0.01)) != images).all()
+    found = fgsm(big, images, labels, Threat("linf", 0.01))
+    assert (found != images).all()
+    for factor in (1e4, 1e6):  # and in float64 too, from 745 on
+        assert torch.equal(fgsm(lambda x, by=factor: by * line(x), images, labels, Threat("linf", 0.01)), found)
+    answers = torch.tensor([[0.0, x] for x in (699.0, 700.0, 701.0, 7e4, 7e6)], dtype=torch.float64)
+    values = LOSSES["ce"](answers, torch.ones(5, dtype=torch.long))
+    assert (values.diff() < 0).all()
+    assert values[0].item() == pytest.approx(math.exp(-699))
 
 
 def test_the_victim_normalises_and_returns_as_it_was():
@@ -178,6 +185,16 @@ def test_refusals():
         Threat("l2", 0)
     with pytest.raises(ValueError, match=r"the net is in torch\.bfloat16\. Call \.float\(\) first"):
         Attacked(nn.Linear(2, 2).bfloat16(), (0,), (1,))
+    for attack in (
+        lambda x: fgsm(Net(), x, LABELS, LINF),
+        lambda x: pgd(Net(), x, LABELS, LINF, steps=1, step_size=0.1),
+        lambda x: apgd(Net(), x, LABELS, LINF, LOSSES["ce"], steps=1),
+        lambda x: square(Net(), x, LABELS, LINF, queries=3, generator=torch.Generator()),
+    ):
+        with pytest.raises(ValueError, match=r"pixels of 0 to 1; got .* Divide bytes by 255"):
+            attack(255 * IMAGES)
+    with pytest.raises(ValueError, match=r"start must lie in 0\.\.1 and at most"):
+        apgd(Net(), IMAGES, LABELS, LINF, LOSSES["ce"], steps=1, start=(IMAGES + 0.5).clamp(0, 1))
     with pytest.raises(ValueError, match="square knows the norm linf alone; got 'l2'"):
         square(Net(), IMAGES, LABELS, L2, queries=3, generator=torch.Generator())
     with pytest.raises(ValueError, match="steps and step_size must be positive; got 0 and 1"):

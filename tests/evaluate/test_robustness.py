@@ -1,6 +1,8 @@
 """The whole of `robustness` on a net of a few hundred parameters: gates, bounds, bookkeeping, JSON."""
 
+import copy
 import json
+import math
 from dataclasses import replace
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -10,7 +12,7 @@ import torch
 from torch import nn
 
 from sightline.data import JoinedSet, MemorySet
-from sightline.evaluate import Settings, calibration_error, evaluate, reliability, robustness
+from sightline.evaluate import NonFiniteLogitsError, Settings, calibration_error, evaluate, reliability, robustness
 from sightline.evaluate.adversarial import check_gate, make_target
 from sightline.evaluate.attacks import Threat
 from sightline.evaluate.corruptions import CORRUPTIONS, corrupt
@@ -121,6 +123,49 @@ def test_the_net_returns_as_it_was_and_json_takes_it(net, found):
     assert json.loads(json.dumps(found.as_dict(), allow_nan=False))["settings"]["queries"] == 12
 
 
+def test_the_worst_case_counts_what_any_attack_brought_down(net):
+    """SAN's too: within 8/255, so of that radius and of larger ones."""
+    found = robustness(
+        net, the_set(), MEAN, STD, replace(QUICK, eps=(4.0, 8.0, 40.0), steps=1, ensemble_steps=1, queries=1)
+    )
+    targeted = [one for one in found.attacks if one.targeted]
+    for one in found.attacks:
+        if one.attack == "worst case" and one.norm == "linf":
+            for other in targeted if one.eps >= 8 else ():
+                assert set(one.right) <= set(other.right)
+
+
+class Moody(nn.Module):
+    """Answers bytes, and nothing between them."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(3, 3)
+
+    def forward(self, x):
+        pixels = (x * torch.tensor(STD)[:, None, None] + torch.tensor(MEAN)[:, None, None]) * 255
+        torn = ((pixels - pixels.round()).abs() > 0.01).any()
+        return self.fc(x.mean((2, 3))) * (float("nan") if torn else 1.0)
+
+
+def test_what_is_not_a_number_is_no_answer():
+    with pytest.raises(NonFiniteLogitsError, match="images, attacked or to be, got logits that are not finite"):
+        robustness(Moody(), the_set(), MEAN, STD, QUICK)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_a_net_is_evaluated_in_its_own_precision(net, dtype):
+    """Half precision is not attacked."""
+    other, right = copy.deepcopy(net).to(dtype), evaluate(net, the_set(), MEAN, STD).accuracy
+    assert evaluate(other, the_set(), MEAN, STD).accuracy == pytest.approx(right, abs=0.04)
+    if dtype is torch.float64:
+        assert robustness(other, the_set(), MEAN, STD, replace(QUICK, attack_limit=3)).attacks
+    else:
+        assert robustness(other, the_set(), MEAN, STD, replace(QUICK, attack_limit=0)).n == 33
+        with pytest.raises(ValueError, match=r"Call \.float\(\) first"):
+            robustness(other, the_set(), MEAN, STD, QUICK)
+
+
 def test_two_classes_and_a_net_of_one_size():
     """The margin stands for the difference of logits ratio; a refused size is said, not raised."""
     torch.manual_seed(1)
@@ -189,7 +234,8 @@ def test_refusals():
     for name, value, message in (
         ("steps", 0, "steps must be 1 or more; got 0"),
         ("eps", (), "give one radius or more"),
-        ("eps_l2", (-1.0,), "must be positive; got -1"),
+        ("eps_l2", (-1.0,), "must be positive and finite; got -1"),
+        ("eps", (math.inf,), "must be positive and finite; got inf"),
         ("attack_limit", -1, "limits count images; got limit None, attack_limit -1"),
     ):
         with pytest.raises(ValueError, match=message):

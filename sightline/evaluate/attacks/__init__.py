@@ -13,13 +13,14 @@ from sightline.evaluate.attacks.losses import LOSSES, cross_entropy, dlr, margin
 from sightline.evaluate.attacks.pgd import pgd
 from sightline.evaluate.attacks.square import square
 from sightline.evaluate.attacks.threat import Threat
-from sightline.evaluate.attacks.victim import Attacked, under_attack
+from sightline.evaluate.attacks.victim import Attacked, check_precision, under_attack
 
 __all__ = [
     "LOSSES",
     "Attacked",
     "Threat",
     "apgd",
+    "check_precision",
     "cross_entropy",
     "dlr",
     "fgsm",

@@ -1,8 +1,9 @@
 """APGD, projected gradient descent with momentum that halves its own step where the loss has stopped rising.
 
 Source: Croce and Hein 2020, arXiv 2003.01690, algorithm 1 and section 3.2: first step 2 eps, momentum 0.75, checkpoints after 22%
-of the steps and then at gaps that shrink by 3% down to 6%; a step is halved where fewer than 75% of the steps since the last
-checkpoint raised the loss, or where neither step nor best loss has changed since; then it goes on from the best image.
+of the steps and then at gaps that shrink by 3% down to 6%; a step is halved where no more than 75% of the steps since the last
+checkpoint raised the loss, or where neither step nor best loss has changed since; then it goes on from the best image. Rounding is
+that of the authors' code: gaps are cut to whole steps one by one, and 75% exactly are too few (the paper: fewer than 75%).
 Ours: an image that is answered wrongly once stays as it was then, and is not attacked on.
 """
 
@@ -42,11 +43,11 @@ def apgd(
         start: where to begin, inside the ball; the images themselves when not given.
 
     Raises:
-        ValueError: steps is not positive.
+        ValueError: steps is not positive, images outside 0..1, or a start outside the ball.
     """
     if steps < 1:
         raise ValueError(f"steps must be positive; got {steps}")
-    result = (images if start is None else start).clone()
+    result = threat.admit(images, start).clone()
     left = torch.arange(len(images), device=images.device)
     search = _Search(model, images, labels, threat, loss, result)
     checkpoints = set(_checkpoints(steps))

@@ -20,6 +20,10 @@ def fgsm(model: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, thre
         images: (B, C, H, W) in 0..1.
         labels: (B,) the right classes.
         threat: the ball.
+
+    Raises:
+        ValueError: images outside 0..1.
     """
+    threat.admit(images)
     _, _, gradient = loss_and_gradient(model, images, labels, cross_entropy)
     return threat.project(images + threat.eps * threat.uphill(gradient), images)

@@ -5,6 +5,7 @@ Ours: in float64; with two classes, where the ratio is not defined (it divides b
 `loss_for` gives the plain margin instead.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -15,13 +16,19 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 LEAST_CLASSES = 3
 """Of the difference of logits ratio."""
 _TINY = 1e-12
+SUREST = -700.0  # exp of less is near the end of float64
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """(B,) in nats; written as log(1 + exp(-x)), whose gradient is exact where the net is all but certain."""
+    """(B,) in nats; written as log(1 + exp(x)), x the others' log-sum less the right logit, exact where the net is all but certain.
+
+    Ours: below x = -700, where it would underflow, it goes on falling ever slower, so that it keeps a direction.
+    """
     wide = logits.double()
     others = wide.scatter(1, labels[:, None], -torch.inf).logsumexp(1)
-    return F.softplus(others - wide.gather(1, labels[:, None]).squeeze(1))
+    x = others - wide.gather(1, labels[:, None]).squeeze(1)
+    beyond = math.exp(SUREST) / (1 + SUREST - x.clamp_max(SUREST))
+    return torch.where(x < SUREST, beyond, F.softplus(x.clamp_min(SUREST)))
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:

@@ -37,12 +37,12 @@ def pgd(
         targets: (B,) classes to be answered; any wrong one when not given.
 
     Raises:
-        ValueError: steps or step_size is not positive.
+        ValueError: steps or step_size is not positive, images outside 0..1, or a start outside the ball.
     """
     if steps < 1 or step_size <= 0:
         raise ValueError(f"steps and step_size must be positive; got {steps} and {step_size}")
     wanted, sign = (labels, 1) if targets is None else (targets, -1)
-    found = images if start is None else start
+    found = threat.admit(images, start)
     for _ in range(steps):
         _, _, gradient = loss_and_gradient(model, found, wanted, cross_entropy)
         found = threat.project(found + sign * step_size * threat.uphill(gradient), images)

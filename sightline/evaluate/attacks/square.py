@@ -42,12 +42,13 @@ def square(
         share: of the image that a square has at first, above 0, at most 1.
 
     Raises:
-        ValueError: another norm, no query, or a share out of range.
+        ValueError: another norm, no query, a share out of range, or images outside 0..1.
     """
     if threat.norm != "linf":
         raise ValueError(f"square knows the norm linf alone; got {threat.norm!r}")
     if queries < 1 or not 0 < share <= 1:
         raise ValueError(f"queries must be 1 or more, and share above 0, at most 1; got {queries} and {share}")
+    threat.admit(images)
     _, channels, height, width = images.shape
     stripes = threat.eps * _signs((channels, 1, width), generator).to(images)
     found = threat.project(images + stripes, images)

@@ -13,6 +13,8 @@ NORMS = ("linf", "l2")
 _TINY = 1e-12
 SLACK = 1e-5
 """Rounding that a distance may show, as a share of the radius."""
+ROUNDING = 1e-7
+"""And of each value, near one in float32."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,32 @@ class Threat:
         change = (images - origin).flatten(1)
         return change.abs().amax(1) if self.norm == "linf" else change.norm(dim=1)
 
+    def admit(self, images: Tensor, start: Tensor | None = None) -> Tensor:
+        """Where an attack begins: `start`, or the images themselves.
+
+        Raises:
+            ValueError: images outside 0..1, or a start outside the ball around them.
+        """
+        if images.numel() and not (images.min() >= 0 and images.max() <= 1):
+            raise ValueError(
+                f"attacks take pixels of 0 to 1; got {images.min().item():g} to {images.max().item():g}. Divide bytes by 255"
+            )
+        if start is not None and start.numel():
+            farthest = self.distance(start, images).max().item()
+            if not farthest <= self._allowed(images) or not (start.min() >= 0 and start.max() <= 1):
+                raise ValueError(f"start must lie in 0..1 and at most {self.eps:g} from the images; got {farthest:g}")
+        return images if start is None else start
+
+    def _allowed(self, images: Tensor) -> float:
+        """The radius and what rounding may add: of each value, so for "l2" with the root of their number."""
+        values = images[0].numel() if len(images) else 1
+        return self.eps * (1 + SLACK) + ROUNDING * (math.sqrt(values) if self.norm == "l2" else 1)
+
     def check(self, images: Tensor, origin: Tensor) -> None:
         """Raise RuntimeError for an image outside the ball or outside 0..1: such a success would not count."""
         farthest = self.distance(images, origin).max().item()
         low, high = images.min().item(), images.max().item()
-        if not farthest <= self.eps * (1 + SLACK) + 1e-7 or low < 0 or high > 1:
+        if not farthest <= self._allowed(origin) or low < 0 or high > 1:
             raise RuntimeError(
                 f"an attack left its bounds: distance {farthest:.6g} of {self.eps:.6g} allowed, pixels {low:.6g} to {high:.6g}"
             )

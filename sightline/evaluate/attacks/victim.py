@@ -26,9 +26,7 @@ class Attacked(nn.Module):
         super().__init__()
         if len(mean) != len(std):
             raise ValueError(f"mean and std are one number a channel; got {len(mean)} and {len(std)}")
-        parameter = next((one for one in model.parameters() if one.is_floating_point()), None)
-        if parameter is not None and parameter.dtype not in (torch.float32, torch.float64):
-            raise ValueError(f"attacks need gradients in float32; the net is in {parameter.dtype}. Call .float() first")
+        parameter = check_precision(model)
         self.model = model
         like = torch.zeros(()) if parameter is None else parameter
         self.register_buffer("mean", torch.tensor(mean).to(like)[:, None, None])
@@ -36,6 +34,14 @@ class Attacked(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         return self.model((pixels - self.mean) / self.std)
+
+
+def check_precision(model: nn.Module) -> nn.Parameter | None:
+    """The net's first parameter. Raises ValueError when it is in half precision, whose gradients are too coarse to attack by."""
+    parameter = next((one for one in model.parameters() if one.is_floating_point()), None)
+    if parameter is not None and parameter.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"attacks need gradients in float32; the net is in {parameter.dtype}. Call .float() first")
+    return parameter
 
 
 @contextmanager
