@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.claims import __main__ as claims
 from benchmarks.claims import trained
-from benchmarks.claims.claim import EXPERIMENTS, FAILS, HOLDS, LATER, PARTLY, VERDICTS, decide
+from benchmarks.claims.claim import EXPERIMENTS, FAILS, HOLDS, LATER, OPEN, PARTLY, VERDICTS, decide
 from benchmarks.claims.page import PAGE, page, read
 from benchmarks.claims.statements import CLAIMS
 
@@ -27,6 +27,9 @@ def test_every_claim_is_there_and_the_page_is_up_to_date():
         ({"a": True, "b": None}, PARTLY),
         ({"a": False, "b": None}, FAILS),
         ({"a": None}, LATER),
+        ({"a": OPEN, "b": None}, LATER),
+        ({"a": OPEN, "b": True}, PARTLY),
+        ({"a": OPEN, "b": False}, FAILS),
     ],
 )
 def test_verdicts(parts, verdict):
@@ -34,7 +37,9 @@ def test_verdicts(parts, verdict):
 
 
 def test_the_words_name_every_part():
-    assert decide({"a": True, "b": False, "c": None})[1] == "Holds: a. Does not hold: b. Not measured yet: c"
+    parts = {"a": True, "b": False, "c": None, "d": OPEN}
+    words = "Holds: a. Does not hold: b. Undecided, the interval spans both: d. Not measured yet: c"
+    assert decide(parts)[1] == words
 
 
 def test_the_interval_of_a_difference_by_hand():
@@ -56,7 +61,8 @@ def test_nets_are_compared_with_equal_budgets_alone(monkeypatch):
         return trained.accuracy_numbers("a", "b", "better", slack)[1]
 
     assert verdict(entry("a", 0.85)) == {"better": True}
-    assert verdict(entry("a", 0.805)) == {"better": False}  # within noise
+    assert verdict(entry("a", 0.805)) == {"better": OPEN}  # within noise
+    assert verdict(entry("a", 0.795), slack=0.01) == {"better": OPEN}
     assert verdict(entry("a", 0.75)) == {"better": False}
     assert verdict(entry("a", 0.80), slack=0.02) == {"better": True}
     assert verdict(entry("a", 0.75), slack=0.02) == {"better": False}

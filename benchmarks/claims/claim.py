@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 
 HOLDS, FAILS, PARTLY, LATER = "holds", "does not hold", "holds in part", "not measurable at this size yet"
 VERDICTS = (HOLDS, PARTLY, FAILS, LATER)
+OPEN = "undecided"
+Part = bool | str | None
+"""Of a claim: holds, does not, OPEN (an interval spans both), or None, not measured."""
 
 
 @dataclass(frozen=True)
@@ -61,17 +64,26 @@ def experiment(name: str) -> Callable[[Callable[[], Outcome]], Callable[[], Outc
     return register
 
 
-def decide(parts: Mapping[str, bool | None]) -> tuple[str, str]:
-    """A verdict from the parts of a claim, and in words which hold and which do not; None is a part that could not be measured.
+def above(low: float, high: float, threshold: float = 0.0) -> Part:
+    """Whether an interval lies above a threshold; OPEN where it spans it."""
+    return True if low > threshold else False if high < threshold else OPEN
 
-    All hold: holds. None holds: does not. Some, or all that could be measured: in part. Nothing measured: not measurable.
+
+def decide(parts: Mapping[str, Part]) -> tuple[str, str]:
+    """A verdict from the parts of a claim, and in words which hold and which do not.
+
+    All hold: holds. None holds and one does not: does not. Some hold: in part. None could be decided: not measurable.
     """
-    held, wrong, still = ([name for name, right in parts.items() if right is kind] for kind in (True, False, None))
-    if len(still) == len(parts):
-        verdict = LATER
-    elif not held:
-        verdict = FAILS
+    kinds = (True, False, OPEN, None)
+    held, wrong, open_, still = ([name for name, right in parts.items() if right is kind] for kind in kinds)
+    if not held:
+        verdict = FAILS if wrong else LATER
     else:
-        verdict = PARTLY if wrong or still else HOLDS
-    words = (("Holds", held), ("Does not hold", wrong), ("Not measured yet", still))
+        verdict = PARTLY if len(held) < len(parts) else HOLDS
+    words = (
+        ("Holds", held),
+        ("Does not hold", wrong),
+        ("Undecided, the interval spans both", open_),
+        ("Not measured yet", still),
+    )
     return verdict, ". ".join(f"{word}: {'; '.join(names)}" for word, names in words if names)

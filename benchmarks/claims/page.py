@@ -24,9 +24,11 @@ make claims                                 # all, a few minutes; trainings are 
 ```
 
 - *holds*, *does not hold*: as measured here. *holds in part*: some of its parts do; the line says which.
-- *not measurable at this size yet*: needs trainings or data that were not at hand; the command is given.
-- Of trained nets a claim holds when the 95% interval of the difference lies above zero. Intervals are over test pictures; with one
-  seed a net they say nothing about another training. Small nets on pictures of 32 x 32 do not decide about ImageNet.
+- *not measurable at this size yet*: needs trainings or data that were not at hand, the command is given; or the difference is
+  too small to be told.
+- Of trained nets a part of a claim holds when the 95% interval of the difference lies above zero, does not when it lies below, and
+  is undecided where it spans zero. Intervals are over test pictures, taken as if each net had its own; with one seed a net they say
+  nothing about another training. Small nets on pictures of 32 x 32 do not decide about ImageNet.
 """
 
 

@@ -5,11 +5,12 @@ from torch import nn
 
 from benchmarks.claims.claim import Number, Outcome, decide, experiment
 from benchmarks.claims.layers import C, make, row
-from benchmarks.claims.trained import accuracy_numbers
+from benchmarks.claims.trained import SHORT, accuracy_numbers, variant_lead, variant_numbers
 from sightline.cost import count_entry
 from sightline.layers import LocalRelation2d
 from sightline.weights import create_model
 
+RELATIONS = ("lrnet_k3", "lrnet_k5", "lrnet_k7", "lrnet_k9")
 SEEDS, STEPS, BATCH, TEST = 3, 200, 64, 1000
 
 
@@ -52,10 +53,12 @@ def smaller() -> Outcome:
     more, part = accuracy_numbers(
         "sasa_resnet_mini", "resnet_mini", "higher accuracy than the convolutional twin (small nets)"
     )
+    sizes = variant_numbers("windows of {0} x {0}", "sasa_k3", "sasa_k5", "sasa_k7")
+    wider = {"wider windows gain, 7 x 7 on 3 x 3 (short budget)": variant_lead("sasa_k7", "sasa_k3")} if sizes else {}
     return Outcome(
-        "The papers' nets at 224 x 224, counted in closed form. Accuracy: the small twins on CIFAR-10.",
-        numbers + more,
-        *decide({"fewer parameters": fewer < 0, "fewer multiply-adds": cheaper < 0} | part),
+        f"The papers' nets at 224 x 224, counted in closed form. Accuracy: the small twins on CIFAR-10; windows: {SHORT}.",
+        numbers + more + sizes,
+        *decide({"fewer parameters": fewer < 0, "fewer multiply-adds": cheaper < 0} | part | wider),
     )
 
 
@@ -77,7 +80,7 @@ def composition() -> Outcome:
     agrees = torch.autograd.gradcheck(small, torch.randn(1, C, 4, 5, dtype=torch.float64, requires_grad=True))
     return Outcome(
         "One local relation layer, 5 x 5, random parameters, float64: one neighbour of a position is changed, and what the other "
-        "neighbours weigh is compared; gradients against finite differences (gradcheck).",
+        f"neighbours weigh is compared; gradients against finite differences (gradcheck). Windows: {SHORT}.",
         [
             Number(
                 "change of the other neighbours' weight",
@@ -86,6 +89,7 @@ def composition() -> Outcome:
                 f"{min(changes):.3f} .. {max(changes):.3f}",
             ),
             Number("gradients agree with finite differences", "yes" if agrees else "no", f"{C * 20} inputs"),
+            *variant_numbers("windows of {0} x {0}", *RELATIONS),
         ],
         *decide({"weights change with a pair's content": min(changes) > 1e-3, "differentiable": agrees}),
     )
@@ -144,7 +148,7 @@ def _accuracy(maker: str, channels: int, seed: int) -> float:
 
 @experiment("L2")
 def one_channel() -> Outcome:
-    """A toy: is there a neighbour like the centre? One relation channel against convolutions of 1, 3 and 8 channels."""
+    """A toy: is there a neighbour like the centre? One relation channel against convolutions of 1, 3, 16 and 48."""
     found = {
         ("relation", 1): [],
         ("convolution", 1): [],

@@ -9,10 +9,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-from benchmarks.claims.claim import Number
+from benchmarks.claims.claim import Number, Part, above
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
-Z = 1.959963984540054
+SHORT = "one short budget: 45,000 images seen, a quarter of the training set, 24 pixels (benchmarks/variants.py)"
 
 
 def nets() -> dict[str, dict[str, Any]]:
@@ -105,9 +105,38 @@ def digits_numbers(model: str, other: str) -> list[Number]:
     ]
 
 
-def accuracy_numbers(
-    model: str, other: str, words: str, slack: float = 0.0
-) -> tuple[list[Number], dict[str, bool | None]]:
+def is_ahead(gap: tuple[float, float, float] | None) -> Part:
+    """Whether a difference with its interval is above zero; None where it was not measured."""
+    return None if gap is None else above(gap[1], gap[2])
+
+
+def variant_numbers(words: str, *names: str) -> list[Number]:
+    """Test accuracies of nets of benchmarks/variants.py; none before they are trained."""
+    file = RESULTS / "variants.json"
+    found = {one["variant"]: one["test"] for one in json.loads(file.read_text())["runs"]} if file.exists() else {}
+    tests = [(name, found[name]) for name in names if name in found]
+    return [
+        Number(
+            f"{words.format(name.split('_')[-1][1:])}: test accuracy on one short budget",
+            f"{test['accuracy']:.1%}",
+            f"{test['n']:,} images, one seed",
+            f"{test['low']:.1%} .. {test['high']:.1%}",
+        )
+        for name, test in tests
+    ]
+
+
+def variant_lead(one: str, other: str) -> Part:
+    """Whether a net of benchmarks/variants.py is ahead of another."""
+    file = RESULTS / "variants.json"
+    found = {each["variant"]: each["test"] for each in json.loads(file.read_text())["runs"]} if file.exists() else {}
+    if one not in found or other not in found:
+        return None
+    first, second = found[one], found[other]
+    return is_ahead(difference(first["accuracy"], first["n"], second["accuracy"], second["n"]))
+
+
+def accuracy_numbers(model: str, other: str, words: str, slack: float = 0.0) -> tuple[list[Number], dict[str, Part]]:
     """Test accuracies of two small nets on CIFAR-10 and their difference; a part of a claim, None before they are trained with
     equal budgets.
 
@@ -133,7 +162,7 @@ def accuracy_numbers(
     ]
     gap = difference(one["test"]["accuracy"], one["test"]["n"], two["test"]["accuracy"], two["test"]["n"])
     text, interval = points(gap)
-    numbers.append(Number("difference", text, "one seed each", interval))
+    numbers.append(Number(f"{model} less {other}", text, "one seed each", interval))
     if not equal_budgets(one, two):
         return numbers + small, {f"{words}, with equal budgets": None}
-    return numbers + small, {words: gap[1] > -slack if slack else gap[1] > 0}
+    return numbers + small, {words: above(gap[1], gap[2], -slack)}
