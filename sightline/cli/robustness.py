@@ -129,6 +129,8 @@ def _row(
 
 def _about(one: dict[str, Any]) -> str:
     """Of an attack: how many were attacked and fell, and how."""
+    if one["attacked"] == 0:
+        return "none was left to attack"
     aim = "reached the target" if one["targeted"] else "fell"
     words = f"{one['success']:.1%} of {one['attacked']} {aim}"
     if one["fell"]:
