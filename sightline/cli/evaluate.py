@@ -64,15 +64,16 @@ def evaluate(
     if run is not None and run_option is not None:
         raise typer.BadParameter(f"one run, please; got {run} and --run {run_option}")
     net = open_net(run or run_option, model, weights)
-    splits, images, chosen = open_images(net, data, split)
+    opened = open_images(net, data, split)
+    images = opened.images
     if robustness:
-        show_robustness(run_robustness(net, splits, images, chosen, settings, run or run_option, out), output)
+        show_robustness(run_robustness(net, opened, settings, run or run_option, out), output)
         return
     result = score(net.model, images, net.meta.mean, net.meta.std, batch_size=batch_size)
     interval = wilson_interval(round(result.accuracy * len(images)), len(images))
     row = {
         "run": net.label,
-        "split": chosen,
+        "split": opened.split,
         "n": len(images),
         "accuracy": round(result.accuracy, 4),
         "low": round(interval.low, 4),

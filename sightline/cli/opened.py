@@ -9,7 +9,7 @@ import typer
 if TYPE_CHECKING:
     from torch import nn
 
-    from sightline.data import ImageSet, Splits
+    from sightline.data import ImageSet
     from sightline.weights import ModelMeta
 
 SPLITS = ("train", "val", "test", "all")
@@ -53,46 +53,66 @@ def open_net(run: Path | None, model: str | None, weights: str | None) -> OpenNe
     return OpenNet(*load_net(str(model), str(weights)), f"{model} ({weights})", {})
 
 
-def open_images(net: OpenNet, data: str | None, split: str | None) -> tuple["Splits", "ImageSet", str]:
-    """The splits of the data, the images of one of them, and its name.
+@dataclass(frozen=True)
+class OpenImages:
+    """Images to look at.
+
+    Args:
+        images: the set.
+        source: what they were loaded from.
+        split: which part of it they are.
+        own: whether the net was trained on this very source.
+    """
+
+    images: "ImageSet"
+    source: str
+    split: str
+    own: bool
+
+
+def open_images(net: OpenNet, data: str | None, split: str | None) -> OpenImages:
+    """The images of the data, or of one of its splits.
 
     Ours: without `split`, the test images of a source that has some, or that the net was trained on; else all, since no part of a
-    strange source was ever shown to the net.
+    strange source was ever shown to the net. All may be as few as one, and of some of the net's classes.
 
     Raises:
         BadParameter: no such split, or no data named and none known.
         ValueError: the data have other classes than the net.
     """
-    from sightline.data import load_splits
+    from sightline.data import JoinedSet, load_splits, load_whole
+    from sightline.data.errors import EmptyClassError, SingleClassError, TooFewImagesError
 
     if split is not None and split not in SPLITS:
         raise typer.BadParameter(f"--split is train, val, test or all; got {split!r}")
-    own = net.recipe.get("data", {}).get("source") or net.meta.source
+    trained_on = net.recipe.get("data", {})
+    own = trained_on.get("source") or net.meta.source
     if data is None and own is None:
         raise typer.BadParameter("say which images with --data; the weights do not know what they were trained on")
-    source = data if data is not None else str(own)
-    splits = load_splits(source, image_size=net.meta.image_size)
-    _check_classes(net, splits)
-    same = splits.fingerprint == net.recipe.get("data", {}).get("fingerprint") or _same_place(source, own)
+    source, known = data if data is not None else str(own), net.meta.classes
+    try:
+        splits = load_splits(source, image_size=net.meta.image_size)
+    except (EmptyClassError, SingleClassError, TooFewImagesError):
+        splits = None
+        if split not in (None, "all"):
+            raise
+    if splits is None or (set(splits.classes) < set(known) and split in (None, "all")):
+        return OpenImages(load_whole(source, known, image_size=net.meta.image_size), source, "all", own=False)
+    _check_classes(known, splits.classes)
+    same = splits.fingerprint == trained_on.get("fingerprint") or _same_place(source, own)
     chosen = split or ("test" if same or "test" in splits.given else "all")
-    return splits, _all(splits) if chosen == "all" else getattr(splits, chosen), chosen
+    images = JoinedSet((splits.train, splits.val, splits.test)) if chosen == "all" else getattr(splits, chosen)
+    return OpenImages(images, source, chosen, own=same)
 
 
 def _same_place(source: str, own: object) -> bool:
     return own is not None and (source == own or Path(source).resolve() == Path(str(own)).resolve())
 
 
-def _check_classes(net: OpenNet, splits: "Splits") -> None:
-    known = net.meta.classes
+def _check_classes(known: tuple[str, ...], found: tuple[str, ...]) -> None:
     nameless = known == tuple(f"class {index}" for index in range(len(known)))
-    if splits.classes != known and not (nameless and len(known) == len(splits.classes)):
+    if found != known and not (nameless and len(known) == len(found)):
         raise ValueError(
-            f"the run knows the classes {', '.join(known)}; the images have {', '.join(splits.classes)}. "
+            f"the run knows the classes {', '.join(known)}; the images have {', '.join(found)}. "
             "Evaluate on images of the same classes, or train on these"
         )
-
-
-def _all(splits: "Splits") -> "ImageSet":
-    from sightline.data import JoinedSet
-
-    return JoinedSet((splits.train, splits.val, splits.test))

@@ -10,8 +10,7 @@ import typer
 from sightline.cli.output import Format, show
 
 if TYPE_CHECKING:
-    from sightline.cli.opened import OpenNet
-    from sightline.data import ImageSet, Splits
+    from sightline.cli.opened import OpenImages, OpenNet
     from sightline.evaluate import Settings
 
 NORM_NAMES = {"linf": "largest change", "l2": "Euclidean"}
@@ -27,9 +26,7 @@ def radii(text: str, option: str) -> tuple[float, ...]:
 
 def run_robustness(
     net: "OpenNet",
-    splits: "Splits",
-    images: "ImageSet",
-    split: str,
+    opened: "OpenImages",
     settings: "Settings",
     run: Path | None,
     out: Path | None,
@@ -44,19 +41,19 @@ def run_robustness(
     from sightline.evaluate import robustness
     from sightline.runs import SCHEMA, atomic_write, check_writable, environment
 
-    file = out if out is not None else _own_file(net, splits, run)
+    file = out if out is not None else _own_file(opened, run)
     if file is not None:
         check_writable(file)
     with shares("robustness") as progress:
-        found = robustness(net.model, images, net.meta.mean, net.meta.std, settings, progress)
+        found = robustness(net.model, opened.images, net.meta.mean, net.meta.std, settings, progress)
     content = {
         "schema": SCHEMA,
         "model": net.meta.name,
         "data": {
-            "source": Path(splits.source).name,
-            "split": split,
-            "images": len(images),
-            "classes": list(splits.classes),
+            "source": Path(opened.source).name,
+            "split": opened.split,
+            "images": len(opened.images),
+            "classes": list(opened.images.classes),
         },
         "image_size": list(net.meta.image_size),
         **found.as_dict(),
@@ -68,15 +65,15 @@ def run_robustness(
     return content
 
 
-def _own_file(net: "OpenNet", splits: "Splits", run: Path | None) -> Path | None:
+def _own_file(opened: "OpenImages", run: Path | None) -> Path | None:
     """The run's robustness.json; None for a net that is no run folder."""
     from sightline.runs import ROBUSTNESS, RunFolder
 
     if run is None or not run.is_dir():
         return None
-    if splits.fingerprint != net.recipe.get("data", {}).get("fingerprint"):
+    if not opened.own:
         raise typer.BadParameter(
-            f"{splits.source} is not what {run} was trained on, and its robustness.json is about that; name a file with --out"
+            f"{opened.source} is not what {run} was trained on, and its robustness.json is about that; name a file with --out"
         )
     return RunFolder(run).file(ROBUSTNESS)
 

@@ -16,7 +16,7 @@ from sightline.data.fit import View, fit_image, read_image, seen_box
 from sightline.data.folder import EXTENSIONS
 from sightline.data.imageset import FileSet, ImageSet, MemorySet
 from sightline.data.joined import JoinedSet
-from sightline.data.load import Splits, load_splits
+from sightline.data.load import Splits, load_splits, load_whole
 from sightline.data.loader import Batch, Loader, LoaderError
 from sightline.data.mix import Mix, cutmix, mixup, soft_targets
 from sightline.data.picture import Unreadable
@@ -49,6 +49,7 @@ __all__ = [
     "flip",
     "generator_for",
     "load_splits",
+    "load_whole",
     "mixup",
     "normalise",
     "open_image",

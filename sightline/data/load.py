@@ -8,7 +8,7 @@ Ours: `max_unreadable` counts over all splits together, after the limits.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sightline.data import digits, folder, parquet
@@ -16,6 +16,7 @@ from sightline.data.decode import MAX_PIXELS
 from sightline.data.describe import fingerprint, mean_and_std
 from sightline.data.duplicates import check_disjoint
 from sightline.data.errors import (
+    ClassMismatchError,
     EmptyClassError,
     LayoutError,
     NoImagesError,
@@ -139,6 +140,45 @@ def load_splits(
         fingerprint=fingerprint(found.classes, sets),
         given=tuple(found.splits),
     )
+
+
+def load_whole(
+    source: str | Path,
+    classes: Sequence[str],
+    *,
+    image_size: int | tuple[int, int] | None = None,
+    max_unreadable: float = 0.01,
+    max_pixels: int = MAX_PIXELS,
+    memory_limit: int = MEMORY_LIMIT,
+) -> ImageSet:
+    """All pictures of a source as one set, to evaluate a net on: as few as one, of all classes or of some.
+
+    Args:
+        source: as for `load_splits`; what is beyond memory is decoded anew for every batch.
+        classes: those of the net, in its order; the source's are found among them by name.
+        image_size, max_unreadable, max_pixels, memory_limit: as for `load_splits`.
+
+    Raises:
+        SourceNotFoundError, LayoutError, NoImagesError, UnknownLabelError, ClassMismatchError, TooManyUnreadableError: all of
+            them `DataError`.
+    """
+    indexed = _index(source, memory_limit)
+    found = as_pictures(indexed) if indexed is not None else _find(source)
+    if strange := [name for name in found.classes if name not in classes]:
+        raise ClassMismatchError(
+            f"{source}: the net knows no {', '.join(map(repr, strange[:_SHOWN]))}; it knows {', '.join(classes)}. Rename what is "
+            "meant, or remove it"
+        )
+    places = {label: list(classes).index(name) for label, name in enumerate(found.classes)}
+    pictures = [replace(one, label=places[one.label]) for split in found.splits.values() for one in split]
+    if not pictures:
+        raise NoImagesError(f"{source}: no pictures")
+    size = common_size(pictures) if image_size is None else as_size(image_size)
+    sets, undecodable = _decode({TEST: pictures}, classes, size, max_pixels, memory_limit, None)
+    _check_unreadable((*found.left_out, *undecodable), len(found.left_out) + len(pictures), max_unreadable)
+    if not len(sets[TEST]):
+        raise NoImagesError(f"{source}: none of the pictures can be read")
+    return sets[TEST]
 
 
 def _index(source: str | Path, memory_limit: int) -> Indexed | None:

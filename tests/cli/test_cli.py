@@ -248,6 +248,43 @@ def test_strange_data_are_evaluated_whole_and_own_data_are_not(comparison, tmp_p
     assert json.loads(answer.stdout)[0]["n"] < 30
 
 
+def test_a_few_pictures_of_some_classes_are_evaluated(comparison, tmp_path):
+    run = comparison[0] / "vit_mini-s0"
+    names = json.loads((run / "recipe.json").read_text())["data"]["classes"]
+    for count, name in enumerate((names[7], names[2]), 1):
+        (tmp_path / "few" / name).mkdir(parents=True)
+        Image.fromarray(np.full((8, 8, 3), 99, dtype=np.uint8)).save(tmp_path / "few" / name / "one.png")
+        answer = sightline("evaluate", run, "--data", tmp_path / "few", "--format", "json")
+        assert answer.returncode == 0, answer.stderr
+        (row,) = json.loads(answer.stdout)
+        assert (row["split"], row["n"]) == ("all", count)
+    (tmp_path / "few" / "zebra").mkdir()
+    Image.fromarray(np.zeros((8, 8, 3), dtype=np.uint8)).save(tmp_path / "few" / "zebra" / "one.png")
+    answer = sightline("evaluate", run, "--data", tmp_path / "few")
+    assert answer.returncode == 1
+    assert "the net knows no 'zebra'; it knows" in answer.stderr
+
+
+def test_a_runs_robustness_is_about_its_own_data(comparison, tmp_path):
+    """And what can not be written is found out before the work."""
+    run = comparison[0] / "resnet_mini-s0"
+    names = json.loads((run / "recipe.json").read_text())["data"]["classes"]
+    for name in names:
+        (tmp_path / "other" / name).mkdir(parents=True)
+        Image.fromarray(np.full((8, 8, 3), 50, dtype=np.uint8)).save(tmp_path / "other" / name / "one.png")
+    quick = ("--robustness", "--limit", "4", "--attack-limit", "0")
+    answer = sightline("evaluate", run, "--data", tmp_path / "other", *quick)
+    assert answer.returncode == 2
+    assert "name a file with --out" in " ".join(answer.stderr.replace("│", " ").split())
+    assert not (run / "robustness.json").exists()
+    answer = sightline("evaluate", run, *quick, "--out", tmp_path)
+    assert answer.returncode == 1
+    assert "cannot write" in answer.stderr
+    assert "rotated 90" not in answer.stderr
+    answer = sightline("evaluate", run, "--limit", "4")
+    assert answer.returncode == 2
+
+
 def test_evaluate_repeats_the_recorded_accuracy(comparison):
     folder, _ = comparison
     recorded = json.loads((folder / "vit_mini-s0" / "metrics.json").read_text())["test"]
