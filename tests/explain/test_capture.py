@@ -9,8 +9,7 @@ import sightline
 from sightline.explain import layer_maps, taps
 from sightline.explain.record import CHUNK, record
 from sightline.layers import NonLocalBlock1d, NonLocalBlock3d
-
-ATTENTION = [name for name in sightline.list_models("*mini*") if not name.startswith(("resnet", "se_"))]
+from tests.explain.nets import ATTENTION
 
 
 def build(name: str, size: int = 16) -> torch.nn.Module:

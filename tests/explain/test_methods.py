@@ -11,10 +11,9 @@ from sightline.explain.geometry import between
 from sightline.explain.record import record
 from sightline.explain.values import values_of, weight_gradient
 from sightline.layers import AttentionStem2d
+from tests.explain.nets import ATTENTION
 
-MINIS = [
-    name for name in sightline.list_models("*mini*") if not name.startswith(("resnet", "se_")) and "hybrid" not in name
-]
+MINIS = [name for name in ATTENTION if "hybrid" not in name]
 
 
 def build(name: str, size: int = 8) -> torch.nn.Module:
