@@ -20,7 +20,7 @@ ALLOWED = {  # room: the rooms it may import
     "train": {"backbones", "layers", "ops", "data", "recipes", "runs", "evaluate", "weights"},
     "evaluate": {"backbones", "layers", "ops", "data", "runs", "weights"},
     "compare": {"backbones", "cost", "data", "evaluate", "explain", "recipes", "report", "runs", "train", "weights"},
-    "report": {"runs"},
+    "report": {"recipes", "runs"},
     "web": {"backbones", "data", "explain", "ops", "report", "runs", "weights"},
     "cli": {
         "backbones",

@@ -2,9 +2,10 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from sightline.recipes import get
 from sightline.report.families import labels
 from sightline.report.load import Comparison, Run
 
@@ -79,7 +80,20 @@ def _train(run: Run) -> str:
     recipe, source = run.recipe.get("recipe", {}), str(run.recipe.get("data", {}).get("source", ""))
     model = str(run.recipe.get("model", {}).get("name", run.model))
     words = ["sightline", "train", "--model", model, "--data", source, "--recipe", str(recipe.get("name", "mini"))]
-    return shlex.join([*words, "--set", f"epochs={run.epochs}", "--set", f"seed={run.seed}"])
+    for key, value in {**_changes(recipe), "epochs": run.epochs, "seed": run.seed}.items():
+        words += ["--set", f"{key}={_text(value).replace(', ', ',')}"]
+    start = run.recipe.get("finetune", {}).get("source")
+    return shlex.join([*words, *(["--finetune", str(start)] if start else [])])
+
+
+def _changes(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields that differ from the recipe of that name as this version has it; none where it has no such recipe."""
+    try:
+        base = asdict(get(str(recipe.get("name", "mini"))))
+    except ValueError:
+        return {}
+    there = {key: list(value) if isinstance(value, tuple) else value for key, value in base.items()}
+    return {key: value for key, value in recipe.items() if key in there and key != "card" and value != there[key]}
 
 
 def _recipe(run: Run) -> Facts:

@@ -141,7 +141,9 @@ def test_one_net_under_two_recipes_is_two_nets(folder):
     (other / "recipe.json").write_text(json.dumps(recipe))
     comparison = read_runs([folder / RUN, other])
     assert comparison.models == [f"ccnet_resnet_mini ({RUN})", "ccnet_resnet_mini (faster)"]
-    assert "the runs differ in lr" in Page(build_report_from_runs([folder / RUN, other]).read_text()).prose
+    prose = Page(build_report_from_runs([folder / RUN, other]).read_text()).prose
+    assert "the runs differ in lr" in prose
+    assert "--set lr=0.1" in prose
 
 
 def test_runs_on_other_data_are_refused(folder):
