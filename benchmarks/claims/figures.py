@@ -36,6 +36,7 @@ ARMS = {
     "token, soft, from convolution": ("deit_mini_distilled", ""),
     "token, hard, from transformer": ("deit_mini_distilled", ""),
 }
+MISSING = dict.fromkeys(("accuracy", "low", "high"), float("nan"))  # breaks a line
 FILLS = {
     "transformer, DeiT's recipe": "white",
     "token, soft, from convolution": "white",
@@ -90,18 +91,17 @@ def _cost(figure: Any) -> None:
 
 
 def _shares(figure: Any) -> None:
-    axis = figure.subplots()
+    axis, found = figure.subplots(), shares()
+    ticks = sorted({share for _, share in found})
     for arm, (model, dash) in ARMS.items():
-        found = {share: one["test"] for (name, share), one in shares().items() if name == arm}
-        if not found:
+        tests = [found[arm, share]["test"] if (arm, share) in found else MISSING for share in ticks]
+        if all(one is MISSING for one in tests):
             continue
         family = family_of(model)
-        values = [100 * one["accuracy"] for one in found.values()]
-        away = [[100 * abs(one["accuracy"] - one[end]) for one in found.values()] for end in ("low", "high")]
         axis.errorbar(
-            list(found),
-            values,
-            away,
+            ticks,
+            [100 * one["accuracy"] for one in tests],
+            [[100 * abs(one["accuracy"] - one[end]) for one in tests] for end in ("low", "high")],
             label=arm,
             color=family.light,
             linestyle=dash or "none",
@@ -111,7 +111,6 @@ def _shares(figure: Any) -> None:
             mfc=FILLS.get(arm, family.light),
         )
     axis.set_xscale("log")
-    ticks = sorted({share for _, share in shares()})
     axis.set_xticks(ticks, [f"{share}%" for share in ticks])
     axis.minorticks_off()
     axis.set_xlabel("share of the 45,000 training images")

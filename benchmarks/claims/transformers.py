@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmarks.claims.claim import LATER, OPEN, Number, Outcome, Part, above, decide, experiment
-from benchmarks.claims.trained import accuracy_numbers, budget, is_ahead, lead, nets
+from benchmarks.claims.trained import accuracy_numbers, budget, is_ahead, lead, nets, shares
 from sightline.cost import count_entry
 from sightline.layers import PatchEmbed
 from sightline.weights import create_model
@@ -83,8 +83,9 @@ def bias_and_data() -> Outcome:
     helped = {share: lead("transformer, DeiT's recipe", "transformer", share) for share in found}
     gaps = {share: gap for share, (_, gap) in found.items()}
     parts = {f"convolution is ahead with {share}%": is_ahead(gaps[share]) for share in (1, 3, 10)}
-    missing = [f"{share}%" for share, (rows, _) in helped.items() if not rows]
-    untrained = f" Not trained yet: DeiT's recipe on {', '.join(missing)}." if missing else ""
+    arms = ("convolution", "transformer", "transformer, DeiT's recipe")
+    missing = [f"{arm} on {share}%" for arm in arms for share in found if (arm, share) not in shares()]
+    untrained = f" Not trained yet: {'; '.join(missing)}." if missing else ""
     parts["its lead is smaller with 100% than with 10%"] = _shrinks(gaps[10], gaps[100])
     return Outcome(
         SHARES_WORDS + untrained,
