@@ -1,4 +1,4 @@
-"""Windows of other sizes, and other numbers of criss-cross passes, on one short budget: what claims S2, L2 and C3 say of them.
+"""Windows of other sizes, and other numbers of criss-cross passes, on one short budget: what claims S2, L1 and C3 say of them.
 
     .venv/bin/python benchmarks/variants.py cifar10/   # what is not finished; a quarter of an hour on two cores
 
@@ -8,17 +8,17 @@ at the rate of evidence.py. Runs lie in runs/variants, results in docs/results/v
 
 import json
 import sys
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from evidence import WINDOWS
 from shares import entry_of
 
 from sightline.backbones import spatial
 from sightline.backbones.catalogue import Net
-from sightline.backbones.mini import TWIN
+from sightline.backbones.mini import TWIN, everywhere, joined
 from sightline.backbones.register import SMALL, register
-from sightline.backbones.trunk import TrunkConfig, build
+from sightline.backbones.trunk import build
 from sightline.cli.loading import load
 from sightline.cli.progress import display
 from sightline.layers import CrissCrossAttention, NonLocalBlock2d
@@ -37,21 +37,10 @@ BUDGET = (
     "small_epochs=0",
     "warmup_epochs=0.5",
 )
-WINDOWS = "lr=7e-3"
-
-
-def _windows(operator: partial) -> TrunkConfig:
-    return replace(TWIN, spatial=(operator,) * 3)
-
-
-def _passes(block: type | partial) -> TrunkConfig:
-    return replace(TWIN, context=(((1, 0), block),))
-
-
-SASA = {f"sasa_k{k}": _windows(partial(spatial.sasa, kernel_size=k, heads=4)) for k in (3, 5, 7)}
-RELATION = {f"lrnet_k{k}": _windows(partial(spatial.local_relation, kernel_size=k)) for k in (3, 5, 7, 9)}
-CONTEXT = {f"ccnet_r{n}": _passes(partial(CrissCrossAttention, recurrence=n)) for n in (1, 2, 3)}
-CONTEXT |= {"nonlocal": _passes(NonLocalBlock2d), "convolution": TWIN}
+SASA = {f"sasa_k{k}": everywhere(partial(spatial.sasa, kernel_size=k, heads=4)) for k in (3, 5, 7)}
+RELATION = {f"lrnet_k{k}": everywhere(partial(spatial.local_relation, kernel_size=k)) for k in (3, 5, 7, 9)}
+CONTEXT = {f"ccnet_r{n}": joined(partial(CrissCrossAttention, recurrence=n)) for n in (1, 2, 3)}
+CONTEXT |= {"nonlocal": joined(NonLocalBlock2d), "convolution": TWIN}
 CONFIGS = SASA | RELATION | CONTEXT
 NETS = {
     f"{name}_variant": Net(name.split("_")[0], f"A variant for benchmarks/variants.py: {name}.", config, cfg=SMALL)
@@ -82,7 +71,7 @@ def main(arguments: list[str]) -> None:
 
 def write() -> None:
     """docs/results/variants.json, of all that is finished."""
-    done = [name for name in CONFIGS if RunFolder(RUNS / name).exists() and RunFolder(RUNS / name).finished()]
+    done = [name for name in CONFIGS if RunFolder(RUNS / name).finished()]
     content = {
         "schema": 1,
         "command": "benchmarks/variants.py",

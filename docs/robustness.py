@@ -135,12 +135,12 @@ def where(measured: Sequence[dict[str, Any]], folder: str) -> str:
             raise SystemExit(
                 f"{folder}: {net['model']} was measured otherwise than {first['model']}; measure one of them anew"
             )
-    seen = sorted({(one["cpu"], one["torch"], one["commit"][:12]) for one in (net["environment"] for net in measured)})
+    commits: dict[str, set[str]] = {}
+    for seen in (net["environment"] for net in measured):
+        commits.setdefault(f"{seen['cpu']}, torch {seen['torch']}", set()).add(seen["commit"][:12])
     machines = "; ".join(
-        f"{cpu}, torch {torch}, commit{'s' if len(commits) > 1 else ''} {', '.join(commits)}"
-        for (cpu, torch), commits in (
-            (key, [c for *k, c in seen if tuple(k) == key]) for key in sorted({s[:2] for s in seen})
-        )
+        f"{machine}, commit{'s' if len(those) > 1 else ''} {', '.join(sorted(those))}"
+        for machine, those in sorted(commits.items())
     )
     return (
         f"{first['data']['source']}: {first['n']:,} images, {len(first['attacked']):,} of them attacked. "

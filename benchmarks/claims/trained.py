@@ -27,6 +27,12 @@ def shares() -> dict[tuple[str, int], dict[str, Any]]:
     return {(one["arm"], one["share"]): one for one in json.loads(file.read_text())["runs"]} if file.exists() else {}
 
 
+def variants() -> dict[str, dict[str, Any]]:
+    """Test results of the nets of benchmarks/variants.py by name; empty before they are trained."""
+    file = RESULTS / "variants.json"
+    return {one["variant"]: one["test"] for one in json.loads(file.read_text())["runs"]} if file.exists() else {}
+
+
 def lead(arm: str, other: str, share: int = 100) -> tuple[list[Number], tuple[float, float, float] | None]:
     """How far an arm of benchmarks/shares.py is ahead of another on a share of the data, as a row and as numbers; None before."""
     found = shares()
@@ -112,24 +118,22 @@ def is_ahead(gap: tuple[float, float, float] | None) -> Part:
 
 def variant_numbers(words: str, *names: str) -> list[Number]:
     """Test accuracies of nets of benchmarks/variants.py; none before they are trained."""
-    file = RESULTS / "variants.json"
-    found = {one["variant"]: one["test"] for one in json.loads(file.read_text())["runs"]} if file.exists() else {}
-    tests = [(name, found[name]) for name in names if name in found]
+    found = variants()
     return [
         Number(
             f"{words.format(name.split('_')[-1][1:])}: test accuracy on one short budget",
-            f"{test['accuracy']:.1%}",
-            f"{test['n']:,} images, one seed",
-            f"{test['low']:.1%} .. {test['high']:.1%}",
+            f"{found[name]['accuracy']:.1%}",
+            f"{found[name]['n']:,} images, one seed",
+            f"{found[name]['low']:.1%} .. {found[name]['high']:.1%}",
         )
-        for name, test in tests
+        for name in names
+        if name in found
     ]
 
 
 def variant_lead(one: str, other: str) -> Part:
     """Whether a net of benchmarks/variants.py is ahead of another."""
-    file = RESULTS / "variants.json"
-    found = {each["variant"]: each["test"] for each in json.loads(file.read_text())["runs"]} if file.exists() else {}
+    found = variants()
     if one not in found or other not in found:
         return None
     first, second = found[one], found[other]

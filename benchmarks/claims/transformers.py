@@ -184,25 +184,17 @@ def same_net() -> Outcome:
 @experiment("D4")
 def recipe_gain() -> Outcome:
     """One net under two recipes."""
-    numbers, gap = lead("transformer, DeiT's recipe", "transformer")
+    found = {share: lead("transformer, DeiT's recipe", "transformer", share) for share in (1, 3, 10, 30, 100)}
+    parts = {"more accurate with DeiT's recipe at this budget": is_ahead(found[100][1])}
+    parts |= {f"on {share}% of the images": is_ahead(gap) for share, (_, gap) in found.items() if gap and share < 100}
     return Outcome(
         f"{SHARES_WORDS} DeiT's recipe is made for 300 epochs. At that length: `sightline train --model vit_mini --data cifar10/ "
         "--recipe cifar10_full` against the same with `--set mixup=0 --set cutmix=0 --set randaugment_ops=0 --set drop_path=0 "
         "--set resized_crop=none --set label_smoothing=0`, on a GPU.",
-        [number for rows, _ in map(_recipe_on, (1, 3, 10, 30)) for number in rows] + numbers,
-        *decide({"more accurate with DeiT's recipe at this budget": is_ahead(gap)} | _with_little()),
+        [number for rows, _ in found.values() for number in rows],
+        *decide(parts),
         SHARES_COMMAND,
     )
-
-
-def _recipe_on(share: int) -> tuple[list[Number], Gap]:
-    return lead("transformer, DeiT's recipe", "transformer", share)
-
-
-def _with_little() -> dict[str, Part]:
-    """On smaller shares, those that were trained."""
-    gaps = {share: _recipe_on(share)[1] for share in (1, 3, 10, 30)}
-    return {f"on {share}% of the images": is_ahead(gap) for share, gap in gaps.items() if gap is not None}
 
 
 @experiment("D5")

@@ -26,16 +26,18 @@ _augmented = partial(spatial.attention_augmented, key_ratio=0.5, value_ratio=0.2
 TWIN = TrunkConfig((1, 2, 2), (32, 64, 128), (_conv,) * 3, expansion=2, stem=SMALL_STEM, stem_width=32)
 
 
-def _everywhere(operator: spatial.Spatial) -> TrunkConfig:
+def everywhere(operator: spatial.Spatial) -> TrunkConfig:
+    """The twin with an operator in place of all its 3 x 3 convolutions."""
     return replace(TWIN, spatial=(operator,) * 3)
 
 
-def _joined(block: Callable[[int], nn.Module]) -> TrunkConfig:
+def joined(block: Callable[[int], nn.Module]) -> TrunkConfig:
+    """The twin with a block in its middle stage."""
     return replace(TWIN, context=(((1, 0), block),))
 
 
-_sasa = _everywhere(partial(spatial.sasa, kernel_size=5, heads=4))
-_relation = _everywhere(partial(spatial.local_relation, kernel_size=5))
+_sasa = everywhere(partial(spatial.sasa, kernel_size=5, heads=4))
+_relation = everywhere(partial(spatial.local_relation, kernel_size=5))
 _augments = replace(TWIN, spatial=(_conv, _augmented, _augmented))
 
 NETS = {
@@ -46,13 +48,13 @@ NETS = {
             "nonlocal_resnet_mini",
             "nonlocal",
             "The twin with one non-local block in its middle stage.",
-            _joined(NonLocalBlock2d),
+            joined(NonLocalBlock2d),
         ),
         (
             "ccnet_resnet_mini",
             "ccnet",
             "The twin with criss-cross attention, R = 2, in its middle stage.",
-            _joined(CrissCrossAttention),
+            joined(CrissCrossAttention),
         ),
         ("sasa_resnet_mini", "sasa", "The twin with stand-alone self-attention for its 3 x 3 convolutions.", _sasa),
         ("lrnet_mini", "lrnet", "The twin with local relation layers for its 3 x 3 convolutions.", _relation),
