@@ -18,7 +18,7 @@ def recomputed(block: nn.Module, *inputs: Any) -> Any:
     """`block(*inputs)`, to be computed again for its gradient."""
     if torch.compiler.is_compiling():  # a compiled block's statistics are an output of its first pass
         return checkpoint(block, *inputs, use_reentrant=False)
-    return checkpoint(block, *inputs, use_reentrant=False, context_fn=lambda: (nullcontext(), _counted(block)))
+    return checkpoint(block, *inputs, use_reentrant=False, context_fn=lambda: (nullcontext(), _uncounted(block)))
 
 
 def recomputed_in_turn(blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
@@ -29,7 +29,7 @@ def recomputed_in_turn(blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
 
 
 @contextmanager
-def _counted(block: nn.Module) -> Iterator[None]:
+def _uncounted(block: nn.Module) -> Iterator[None]:
     """Within the context batch norms move none of their running statistics."""
     norms = [one for one in block.modules() if isinstance(one, _BatchNorm)]
     kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from sightline.evaluate.accuracy import device_of, dtype_of
 from sightline.evaluate.attacks.losses import Loss
 
 
@@ -26,9 +27,9 @@ class Attacked(nn.Module):
         super().__init__()
         if len(mean) != len(std):
             raise ValueError(f"mean and std are one number a channel; got {len(mean)} and {len(std)}")
-        parameter = check_precision(model)
+        check_precision(model)
         self.model = model
-        like = torch.zeros(()) if parameter is None else parameter
+        like = torch.zeros((), dtype=dtype_of(model), device=device_of(model))
         self.register_buffer("mean", torch.tensor(mean).to(like)[:, None, None])
         self.register_buffer("std", torch.tensor(std).to(like)[:, None, None])
 
@@ -36,12 +37,10 @@ class Attacked(nn.Module):
         return self.model((pixels - self.mean) / self.std)
 
 
-def check_precision(model: nn.Module) -> nn.Parameter | None:
-    """The net's first parameter. Raises ValueError when it is in half precision, whose gradients are too coarse to attack by."""
-    parameter = next((one for one in model.parameters() if one.is_floating_point()), None)
-    if parameter is not None and parameter.dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"attacks need gradients in float32; the net is in {parameter.dtype}. Call .float() first")
-    return parameter
+def check_precision(model: nn.Module) -> None:
+    """Raise ValueError for a net in half precision, whose gradients are too coarse to attack by."""
+    if (dtype := dtype_of(model)) not in (torch.float32, torch.float64):
+        raise ValueError(f"attacks need gradients in float32; the net is in {dtype}. Call .float() first")
 
 
 @contextmanager
