@@ -76,10 +76,8 @@ class RunFolder:
         Raises:
             RunFolderError: another process holds it, or it can not be created.
         """
-        try:
+        with _worded(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunFolderError(f"cannot write {self.path}: {_remedy(error)}") from error
         with _opened(self.path) as folder:
             if folder is not None and not _locked(folder):
                 raise RunFolderError(
@@ -151,9 +149,7 @@ def atomic_file(
         RunFolderError: no space, no permission, or another fault of the file system; an older file of that name is untouched.
     """
     path = Path(path)
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _beside(path) as beside:
         with open(beside, "wb") as handle:
             yield handle
             handle.flush()
@@ -164,27 +160,37 @@ def atomic_file(
         os.replace(beside, path)
         if lasting:
             _flush_folder(path.parent)
-    except OSError as error:
-        raise RunFolderError(f"cannot write {path}: {_remedy(error)}") from error
-    finally:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Find out before long work whether its result could be written. Raises RunFolderError with the remedy."""
     path = Path(path)
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _beside(path) as beside:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         beside.touch()
-    except OSError as error:
-        raise RunFolderError(f"cannot write {path}: {_remedy(error)}") from error
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """The name that a file has until it is whole, in a folder that is made; gone at the end of the block, whatever happens."""
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        with _worded(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield beside
     finally:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def _worded(path: Path) -> Iterator[None]:
+    """A fault of the file system within the block, told with what was to be written and what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise RunFolderError(f"cannot write {path}: {_remedy(error)}") from error
 
 
 def _rename_beside(path: Path, keep: Path) -> None:

@@ -110,18 +110,28 @@ def begin(planned: PlannedRun, recipe: Recipe) -> Session:
     model = _build(recipe, meta)
     session = _restored(run, recipe, model, accelerator, teacher) if run.exists() else None
     if session is not None:
-        if accelerator.is_main_process:
-            run.write_log([line for line in run.log() if line["epoch"] < session.epoch])
+        cut_log(run, session)
         return session
     if "finetune" in here:
         here["finetune"] = load_pretrained(model, here["finetune"]["source"], recipe.fresh_head).as_dict()
     session = (_sharded() if recipe.sharded else Session)(model, recipe, accelerator, teacher)
     accelerator.wait_for_everyone()  # so that no process takes the new recipe.json for an older run's
-    if accelerator.is_main_process:
-        run.write(ENVIRONMENT, environment(str(accelerator.device)))
+    record_new(run, session, here)
+    return session
+
+
+def cut_log(run: RunFolder, session: Session) -> None:
+    """Drop the epochs of the log that the checkpoint has not seen."""
+    if session.accelerator.is_main_process:
+        run.write_log([line for line in run.log() if line["epoch"] < session.epoch])
+
+
+def record_new(run: RunFolder, session: Session, here: dict[str, Any]) -> None:
+    """Begin a run's folder; recipe.json comes last, since it makes the folder a run."""
+    if session.accelerator.is_main_process:
+        run.write(ENVIRONMENT, environment(str(session.accelerator.device)))
         run.write_log([])
         run.write(RECIPE, here)
-    return session
 
 
 def _restored(

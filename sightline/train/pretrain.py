@@ -15,8 +15,8 @@ from torch import nn
 from sightline.data import ImageSet, Splits, normalise
 from sightline.evaluate import ModelMeta, save_weights
 from sightline.recipes import Recipe
-from sightline.runs import ENVIRONMENT, METRICS, RECIPE, WEIGHTS, RunFolder, environment
-from sightline.train.begin import build_model, plan_run
+from sightline.runs import METRICS, WEIGHTS, RunFolder
+from sightline.train.begin import build_model, cut_log, plan_run, record_new
 from sightline.train.checkpoint import latest_checkpoint
 from sightline.train.loop import Loop
 from sightline.train.masked_patches import MaskedPatches, colour_loss
@@ -122,14 +122,11 @@ def tell_colours(model: nn.Module, images: ImageSet, splits: Splits, batch_size:
 def _open(run: RunFolder, session: Session, here: dict[str, Any]) -> None:
     """Restore the session from its checkpoint, or record a new run."""
     state = latest_checkpoint(run) if run.exists() else None
-    if state is not None:
+    if state is None:
+        record_new(run, session, here)
+    else:
         session.restore(state)
-        if session.accelerator.is_main_process:
-            run.write_log([line for line in run.log() if line["epoch"] < session.epoch])
-    elif session.accelerator.is_main_process:
-        run.write(ENVIRONMENT, environment(str(session.accelerator.device)))
-        run.write_log([])
-        run.write(RECIPE, here)
+        cut_log(run, session)
 
 
 def _close(run: RunFolder, session: Session, splits: Splits, meta: ModelMeta) -> dict[str, Any]:
