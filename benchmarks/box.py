@@ -31,11 +31,16 @@ PLACES = (
 )  # fields that are told elsewhere or tell nothing
 
 
-def export_all(runs: Path, models: list[str], order: list[str], splits: Splits) -> None:
+def export_all(runs: Path, models: list[str], order: list[str], stages: list[str], splits: Splits) -> None:
     """Put what is finished and not there yet into the box. Of what is there, how it was trained is told anew, as the difference
-    from its recipe, which may have changed since. Entries without a run stay as they are."""
+    from its recipe, which may have changed since. Entries without a run stay as they are. Stages, runs that others are compared
+    with, are told of without weights."""
     BOX.mkdir(exist_ok=True)
-    known = {one["model"]: one for one in json.loads(RESULTS.read_text())["nets"]} if RESULTS.exists() else {}
+    told = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"nets": []}
+    known = {one["model"]: one for one in told["nets"]}
+    beside = told.get("stages", {}) | {
+        name: _training(run) for name in stages if (run := RunFolder(runs / name)).exists() and run.finished()
+    }
     for model in models:
         run = RunFolder(runs / model)
         if run.exists() and run.finished():
@@ -49,6 +54,7 @@ def export_all(runs: Path, models: list[str], order: list[str], splits: Splits) 
         "command": "make evidence",
         "data": {"sizes": sizes, "fingerprint": splits.fingerprint},
         "nets": [known[model] for model in order if model in known],
+        "stages": beside,
     }
     RESULTS.write_text(json.dumps(content, indent=1) + "\n")
     PAGE.write_text(MARKED.sub(lambda match: match[1] + table(content) + "\n" + match[2], PAGE.read_text()))

@@ -21,6 +21,13 @@ def nets() -> dict[str, dict[str, Any]]:
     return {one["model"]: one for one in json.loads(file.read_text())["nets"]} if file.exists() else {}
 
 
+def stages(model: str) -> list[dict[str, Any]]:
+    """Other trainings of a net, not in the box, that nets of their budget are compared with."""
+    file = RESULTS / "cifar10.json"
+    told = json.loads(file.read_text()).get("stages", {}) if file.exists() else {}
+    return [one for one in told.values() if one["model"] == model]
+
+
 def shares() -> dict[tuple[str, int], dict[str, Any]]:
     """The trainings on shares of CIFAR-10 by arm and per cent (benchmarks/shares.py); empty before they are run."""
     file = RESULTS / "shares.json"
@@ -89,11 +96,8 @@ def equal_budgets(one: dict[str, Any], two: dict[str, Any]) -> bool:
 
 
 def matched(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """The stage of another net's training that had the budget of this one, or its end where none had."""
-    stage: dict[str, Any] | None = other
-    while stage is not None and not equal_budgets(one, stage):
-        stage = stage["starts_from"]
-    return stage or other
+    """That training of another net which had the budget of this one, or the box's where none had."""
+    return next((stage for stage in [other, *stages(other["model"])] if equal_budgets(one, stage)), other)
 
 
 def digits_numbers(model: str, other: str) -> list[Number]:
