@@ -81,6 +81,21 @@ def test_slices_of_one_projection_are_read_where_they_lie():
         assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize("default", [torch.float64, torch.bfloat16])
+def test_the_default_dtype_changes_nothing(default):
+    """Scratch memory is float32, whatever torch makes of a tensor whose dtype nobody names."""
+    tensors = operands((5, 6), (3, 4))
+    expected = kernels.results(run, tensors)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(default)
+    try:
+        got = kernels.results(run, tensors)
+    finally:
+        torch.set_default_dtype(before)
+    for one, other in zip(got, expected, strict=True):
+        assert torch.equal(one, other)
+
+
 def test_subsets_of_gradients():
     kernels.check_subsets(run, operands((5, 6), (3, 5)))
     kernels.check_subsets(run, operands((2, 3, 4), (3, 5)))

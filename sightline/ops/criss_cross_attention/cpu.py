@@ -31,7 +31,7 @@ def forward(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Run the forward kernel."""
     y = empty(query, key, value)
     out = _writable(y)
-    statistics = torch.empty(y.shape[0], 2, y.shape[2:].numel())
+    statistics = query.new_empty(y.shape[0], 2, y.shape[2:].numel(), dtype=torch.float32)
     _call("criss_cross_attention", (query, key, value), (out, None, None, None), statistics, None, group=1)
     return y if out is y else y.copy_(out)
 
@@ -44,7 +44,8 @@ def backward(needed, grad, query, key, value) -> list[Tensor | None]:
     pixels = grid.numel()
     products = sum(pixels * _pitch(length) for length in grid)
     group = max(min(grad.shape[0], GROUP_FLOATS // max(products, 1)), 1)
-    scratch = torch.empty(group * products), torch.empty(group, len(grid), pixels, 3)
+    sizes = (group * products,), (group, len(grid), pixels, 3)
+    scratch = [grad.new_empty(size, dtype=torch.float32) for size in sizes]
     _call("criss_cross_attention_backward", (query, key, value), (grad, *out), scratch[1], scratch[0], group)
     for one, wide in zip(gradients, out, strict=True):
         if one is not None and wide is not None and wide is not one:
@@ -82,7 +83,7 @@ def _writable(tensor: Tensor) -> Tensor:
     """The tensor itself if the kernel can write to it, otherwise one like it, float32 and channels side by side."""
     if tensor.dtype is torch.float32 and (tensor.stride(1) == 1 or tensor.shape[1] == 1):
         return tensor
-    return torch.empty(tensor.shape, memory_format=_last(tensor))
+    return torch.empty_like(tensor, dtype=torch.float32, memory_format=_last(tensor))
 
 
 def _last(tensor: Tensor) -> torch.memory_format:
