@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sightline.ops import native
 from tests.ops import kernels
@@ -74,3 +75,29 @@ def test_threads_without_openmp_give_the_same(monkeypatch):
     finally:
         torch.set_num_threads(threads)
         native._join_openmp(native._library)
+
+
+def _backward_calls():
+    """Operators of gradients, with what they are called with: tables, logits and weights that are views of other memory."""
+    x, turned, norm = torch.randn(1, 8, 5, 6), torch.randn(2, 3, 2).mT, torch.ones(2, 18)
+    return {
+        "local_attention": ([True] * 5, x, x, x, x, turned, turned, 3, 2, 1, 1, True),
+        "vector_attention": ([True] * 2, x, torch.randn(1, 5, 6, 2, 9).permute(0, 3, 4, 1, 2), x, 3, 1, 1, True, 0),
+        "window_mapping": (
+            [True] * 4 + [False],
+            *(torch.randn(1, 3, 3, 4), torch.randn(1, 2, 5, 6), norm[0], norm[0], torch.randn(3, 19)[:, 1:], norm),
+            *(3, 1e-5, False),
+        ),
+    }
+
+
+@kernels.needs_kernels
+@pytest.mark.parametrize("name", _backward_calls())
+def test_gradients_lie_in_memory_as_a_compiler_is_told(name):
+    """Inductor asserts the strides that the fake kernel has."""
+    import sightline.ops.window_mapping  # noqa: F401
+
+    run, arguments = getattr(torch.ops.sightline, f"{name}_backward"), _backward_calls()[name]
+    with FakeTensorMode() as mode:
+        fake = run(*(mode.from_tensor(one) if isinstance(one, torch.Tensor) else one for one in arguments))
+    assert [one.stride() for one in run(*arguments)] == [one.stride() for one in fake]

@@ -65,7 +65,8 @@ def backward(
     """Run the backward kernels: gradients of the five operands, None where they are not needed."""
     operands = (query, key, value, by_row, by_col)
     fill = torch.empty_like if y.numel() else torch.zeros_like
-    gradients = [fill(one, memory_format=torch.contiguous_format) for one in operands]
+    gradients = [fill(one) for one in operands[:3]]
+    gradients += [fill(one, memory_format=torch.contiguous_format) for one in operands[3:]]
     if y.numel():
         maps, terms = support.common(query, key, value), (by_row.contiguous(), by_col.contiguous())
         delta, last = torch.empty_like(statistics[..., 0]), (query, value, height, width, scale)

@@ -84,7 +84,7 @@ def register(
     gradient = define(
         name + "_backward",
         f"(bool[] needed, Tensor grad, {extra}{schema.removeprefix('(')} -> Tensor[]",
-        lambda needed, *rest: given(backward(needed, *rest)),
+        lambda needed, grad, *rest: given(as_told(backward(needed, grad, *rest), rest[kept:])),
         lambda needed, _grad, *rest: given(
             [torch.empty_like(one) if want else None for want, one in zip(needed, rest[kept:], strict=False)]
         ),
@@ -125,6 +125,16 @@ def define(
     if flops is not None:
         register_flop_formula(getattr(torch.ops.sightline, name))(lambda *shapes, out_shape=None: flops(*shapes))
     return getattr(torch.ops.sightline, name).default
+
+
+def as_told(gradients: Sequence[Tensor | None], operands: Sequence[Any]) -> list[Tensor | None]:
+    """Gradients in the memory layout that a compiler was told, that of `empty_like` the operand; inductor refuses any other."""
+    found = []
+    for gradient, operand in zip(gradients, operands, strict=False):
+        told = None if gradient is None else torch.empty_like(operand, device="meta").stride()
+        same = gradient is None or gradient.stride() == told
+        found.append(gradient if same else torch.empty_like(operand).copy_(gradient))
+    return found
 
 
 def given(gradients: Sequence[Tensor | None]) -> list[Tensor]:
