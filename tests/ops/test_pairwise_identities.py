@@ -71,6 +71,22 @@ def test_gradients(similarity):
         )
 
 
+@pytest.mark.parametrize("similarity", ["dot_product", "concatenation"])
+def test_samples_can_be_mapped_over(similarity):
+    """torch.func.vmap, as for gradients of each sample: it knows no memory formats, and functions of ours by their own rule."""
+    torch.manual_seed(0)
+    x = torch.randn(3, 2, 4, 3, 5, dtype=torch.float64)
+    weight = torch.randn(8, dtype=torch.float64) if similarity == "concatenation" else None
+
+    def op(one):
+        return pairwise_attention(one, one, one, weight, similarity=similarity, backend=FAST[similarity])
+
+    slope = torch.func.grad(lambda one: op(one).square().sum())
+    for maps in (x, x.movedim(2, -1).contiguous().movedim(-1, 2)):
+        for call in (op, slope):
+            torch.testing.assert_close(torch.func.vmap(call)(maps), torch.stack([call(one) for one in maps]))
+
+
 def scalars(a, b, width=3):
     """Operands of a concatenation whose parts are exactly a (M) and b (N)."""
     torch.manual_seed(0)

@@ -13,7 +13,6 @@ Ours:   the scale s is 1, as in the equations; the authors' code takes 1/sqrt(D)
 Ours:   a weighs the queries with its first D entries and the keys with its last D, and has no bias.
 """
 
-import torch
 from torch import Tensor
 
 from sightline.ops.dispatch import AUTO, choose
@@ -59,9 +58,10 @@ def _as_query(y: Tensor, query: Tensor) -> Tensor:
     """y in the query's memory format: what follows, a sum with the block's input at last, reads both as they lie."""
     if query.is_contiguous():
         return y.contiguous()
-    last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(query.ndim)
-    if last is not None and query.is_contiguous(memory_format=last):
-        return y.contiguous(memory_format=last)
+    if (
+        query.ndim > 3 and query.movedim(1, -1).is_contiguous()
+    ):  # channels last; `torch.func.vmap` takes no memory formats
+        return y.movedim(1, -1).contiguous().movedim(-1, 1)
     return y
 
 

@@ -76,6 +76,19 @@ class _Sums(torch.autograd.Function):
             of_v = more if of_v is None else of_v + more
         return of_a, of_b, of_v
 
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], *operands: Tensor
+    ) -> tuple[tuple[Tensor, ...], tuple[int, int]]:
+        """What `torch.func.vmap` maps over joins the batch."""
+        size = info.batch_size
+        joined = [
+            (one.expand(size, *one.shape) if axis is None else one.movedim(axis, 0)).flatten(0, 1)
+            for one, axis in zip(operands, in_dims, strict=True)
+        ]
+        steps, ramps = (one.unflatten(0, (size, -1)) for one in _Sums.apply(*joined))
+        return (steps, ramps), (0, 0)
+
 
 def _along(index: Tensor, v: Tensor) -> Tensor:
     """index (B, L) for every channel of v (B, E, N), without a copy."""
