@@ -152,3 +152,15 @@ def test_objections():
         local_attention(*(one.double() for one in tensors), **options, backend="cpu")
     expected = torch.func.vmap(lambda *t: local_attention(*t, **options))(*(one.unsqueeze(0) for one in tensors))
     torch.testing.assert_close(expected[0], local_attention(*tensors, **options))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script. is deprecated:FutureWarning")  # torch's own, in its first jvp
+def test_a_compiled_forward_mode_derivative_is_the_references():
+    """A compiler asks for transforms while it traces; the operator itself would drop the tangents without a word."""
+    tensors = [torch.randn(1, 4, 5, 6) for _ in range(3)]
+
+    def slope(*operands):
+        return torch.func.jvp(partial(local_attention, kernel_size=3), operands, operands)[1]
+
+    compiled = torch.compile(slope, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(*tensors), slope(*tensors))

@@ -21,7 +21,7 @@ def objection(*operands: Tensor | None) -> str | None:
     for one in operands:
         if one is not None and (one.device.type != "cpu" or one.dtype not in DTYPES):
             return f"it takes float32 and bfloat16 tensors on the CPU; got {one.dtype} on {one.device}"
-    if not torch.compiler.is_compiling() and transformed():
+    if transformed():
         return "function transforms and forward-mode derivatives need the reference"
     return None
 
@@ -29,6 +29,10 @@ def objection(*operands: Tensor | None) -> str | None:
 def transformed() -> bool:
     """Whether a function transform or a forward-mode derivative is under way, which operators of ours do not know."""
     return forward_ad._current_level >= 0 or torch._C._functorch.peek_interpreter_stack() is not None
+
+
+# asked while a compiler traces: torch.compiler.assume_constant_result, which would import the compiler
+transformed._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 @overload

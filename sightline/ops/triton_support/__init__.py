@@ -44,7 +44,7 @@ def objection(*operands: Tensor | None) -> str | None:
     for one in operands:
         if one is not None and (one.device != device or one.dtype not in DTYPES):
             return f"it takes float32, bfloat16 and float16 tensors on one device; got {one.dtype} on {one.device}"
-    if not torch.compiler.is_compiling() and transformed():
+    if transformed():
         return "function transforms and forward-mode derivatives need the reference"
     return None
 
