@@ -79,7 +79,7 @@ class Pass(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (g,) = gradients
         x, weight, bias, gamma = ctx.saved_tensors
-        if torch.is_grad_enabled():  # create_graph=True
+        if torch.is_grad_enabled() or operator.mapped(g):  # create_graph=True; many gradients at once
             needed = list(ctx.needs_input_grad)
             return tuple(operator.differentiable(definition, needed, g, (x, weight, bias, gamma), ()))
         wanted = ctx.needs_input_grad

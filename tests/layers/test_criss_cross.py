@@ -14,6 +14,7 @@ from sightline.ops.support import dense
 from tests import golden_cases
 from tests.layers import contract_nd
 from tests.layers.contract import check_layer
+from tests.ops.kernels import check_many_gradients
 
 
 def shaken(layer):
@@ -196,6 +197,10 @@ def test_passes_can_be_differentiated_again():
 
     exact = curvature(copy.deepcopy(layer).double(), x.double())
     close(curvature(layer, x.clone()), exact)
+
+
+def test_many_gradients_at_once():
+    check_many_gradients(shaken(CrissCrossAttention(4, 2)), [torch.randn(2, 4, 3, 5)])
 
 
 def test_a_pass_keeps_its_input_and_projections_alone():

@@ -154,3 +154,14 @@ def check_second_derivative(
         found.append(torch.autograd.grad(sum(one.square().sum() for one in first), given))
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3 * float(other.abs().max()))
+
+
+def check_many_gradients(call: Callable[..., Tensor], operands: Sequence[Tensor | None]) -> None:
+    """Gradients for several cotangents at once, as rows of a Jacobian, are those for each alone."""
+    leaves = [None if one is None else one.detach().requires_grad_() for one in operands]
+    given, y = [one for one in leaves if one is not None], call(*leaves)
+    cotangents = torch.randn(3, *y.shape)
+    together = torch.autograd.grad(y, given, cotangents, is_grads_batched=True, retain_graph=True)
+    for index, cotangent in enumerate(cotangents):
+        for many, alone in zip(together, torch.autograd.grad(y, given, cotangent, retain_graph=True), strict=True):
+            torch.testing.assert_close(many[index], alone, rtol=1e-4, atol=1e-5)

@@ -164,3 +164,7 @@ def test_a_compiled_forward_mode_derivative_is_the_references():
 
     compiled = torch.compile(slope, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(*tensors), slope(*tensors))
+
+
+def test_many_gradients_at_once():
+    kernels.check_many_gradients(partial(local_attention, kernel_size=3, backend="cpu"), [torch.randn(1, 4, 5, 6)] * 3)

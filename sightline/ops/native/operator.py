@@ -35,6 +35,11 @@ def transformed() -> bool:
 transformed._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
+def mapped(grad: Tensor) -> bool:
+    """Whether a gradient stands for many: within `torch.func.vmap`, or the one of `torch.autograd.grad(is_grads_batched=True)`."""
+    return transformed() or torch._C._functorch.is_legacy_batchedtensor(grad)
+
+
 @overload
 def table(tensor: Tensor) -> Tensor: ...
 @overload
@@ -104,7 +109,7 @@ def register(
         needed, nothing = list(ctx.needs_input_grad[:tensors]), [None] * len(ctx.options)
         saved = ctx.saved_tensors  # once: gradient checkpointing hands them out no second time
         operands, kept = saved[:tensors], saved[tensors:]
-        if torch.is_grad_enabled():  # create_graph=True
+        if torch.is_grad_enabled() or mapped(grad):  # create_graph=True; many gradients at once
             return *differentiable(definition, needed, grad, operands, ctx.options), *nothing
         found = iter(gradient(needed, grad, *kept, *operands, *ctx.options))
         return *[next(found) if want else None for want in needed], *nothing
@@ -153,11 +158,13 @@ def differentiable(
     tensors: Sequence[Tensor | None],
     options: Sequence[Any],
 ) -> list[Tensor | None]:
-    """Gradients that can be differentiated again, by the reference.
+    """Gradients by the reference, which can be differentiated again and mapped over.
 
     They are partial ones: of operands of their own, since one operand may be another or be made of it.
     """
-    tensors = [None if one is None else one.view_as(one) for one in tensors]
-    wanted = [one for one, want in zip(tensors, needed, strict=True) if want and one is not None]
-    found = iter(torch.autograd.grad(definition(*tensors, *options), wanted, grad, create_graph=True))
+    again = torch.is_grad_enabled()
+    with torch.enable_grad():
+        tensors = [None if one is None else one.view_as(one) for one in tensors]
+        wanted = [one for one, want in zip(tensors, needed, strict=True) if want and one is not None]
+        found = iter(torch.autograd.grad(definition(*tensors, *options), wanted, grad, create_graph=again))
     return [next(found) if want else None for want in needed]
