@@ -130,3 +130,14 @@ def test_auto_runs_the_fused_kernel(monkeypatch):
     x = operands((14, 14))
     global_attention(*x, grid=(14, 14))
     assert [one.shape[3] for one in calls[0]] == [3 + 14 + 14] * 3
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script. is deprecated:FutureWarning")  # torch's own, in its first jvp
+def test_forward_mode_derivatives():
+    """Torch's fused kernel has none: "auto" takes the reference."""
+    x = [torch.randn(1, 2, 5, 4) for _ in range(3)]
+    slopes = [
+        torch.func.jvp(lambda *x: global_attention(*x, backend=backend), tuple(x), tuple(x))[1]  # noqa: B023
+        for backend in ("auto", "reference")
+    ]
+    torch.testing.assert_close(*slopes)

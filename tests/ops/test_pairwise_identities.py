@@ -87,6 +87,19 @@ def test_samples_can_be_mapped_over(similarity):
             torch.testing.assert_close(torch.func.vmap(call)(maps), torch.stack([call(one) for one in maps]))
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script. is deprecated:FutureWarning")  # torch's own, in its first jvp
+@pytest.mark.parametrize("similarity", FAST)
+def test_forward_mode_derivatives(similarity):
+    """Neither torch's fused kernel nor the sort has one: "auto" takes the reference."""
+    query, *rest = operands(similarity, (4, 3), (4, 3), batch=1)
+    given = (query.detach(),)
+    slopes = [
+        torch.func.jvp(lambda q: pairwise_attention(q, *rest, similarity=similarity, backend=backend), given, given)[1]  # noqa: B023
+        for backend in ("auto", "reference")
+    ]
+    torch.testing.assert_close(*slopes)
+
+
 def scalars(a, b, width=3):
     """Operands of a concatenation whose parts are exactly a (M) and b (N)."""
     torch.manual_seed(0)

@@ -12,13 +12,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sightline.ops.global_attention.reference import relative_logits
+from sightline.ops.native.operator import forward_mode
 from sightline.ops.precision import widen, without_autocast
 
 FEWEST_RELATIVE_PAIRS = 180 * 180  # measured on CPUs: below, H + W more channels cost more than the dense map
 
 
 def objection(query, key, value, relative_rows, relative_cols, **options: Any) -> str | None:
-    """It takes no mixed dtypes, and with relative terms is slower than the dense map where that is small."""
+    """It takes no mixed dtypes, has no forward-mode derivative, and with relative terms is slower than a small dense map."""
+    if forward_mode():
+        return "forward-mode derivatives need the reference"
     if not query.dtype == key.dtype == value.dtype:
         return f"query, key and value must have one dtype; got {query.dtype}, {key.dtype}, {value.dtype}"
     pairs = query.shape[2] * key.shape[2]

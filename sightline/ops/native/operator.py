@@ -26,13 +26,18 @@ def objection(*operands: Tensor | None) -> str | None:
     return None
 
 
+def forward_mode() -> bool:
+    """Whether a forward-mode derivative is under way."""
+    return forward_ad._current_level >= 0
+
+
 def transformed() -> bool:
     """Whether a function transform or a forward-mode derivative is under way, which operators of ours do not know."""
-    return forward_ad._current_level >= 0 or torch._C._functorch.peek_interpreter_stack() is not None
+    return forward_mode() or torch._C._functorch.peek_interpreter_stack() is not None
 
 
 # asked while a compiler traces: torch.compiler.assume_constant_result, which would import the compiler
-transformed._dynamo_marked_constant = True  # type: ignore[attr-defined]
+forward_mode._dynamo_marked_constant = transformed._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def mapped(grad: Tensor) -> bool:

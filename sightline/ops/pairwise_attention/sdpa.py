@@ -9,15 +9,18 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
+from sightline.ops.native.operator import forward_mode
 from sightline.ops.precision import without_autocast
 
 FEWEST_PAIRS_PER_CHANNEL = 2048  # measured on CPUs: the wider a head, the later the blocks win over the whole map
 
 
 def objection(query, key, value, concat_weight, *, similarity, **options: Any) -> str | None:
-    """It is a softmax, takes no mixed dtypes, and on a CPU is slower than the dense map where that is small."""
+    """It is a softmax, takes no mixed dtypes, has no forward-mode derivative, and on a CPU is slower than a small dense map."""
     if similarity not in ("embedded_gaussian", "gaussian"):
         return f"it is for the two Gaussians; got {similarity!r}"
+    if forward_mode():
+        return "forward-mode derivatives need the reference"
     if not query.dtype == key.dtype == value.dtype:
         return f"query, key and value must have one dtype; got {query.dtype}, {key.dtype}, {value.dtype}"
     pairs = query.shape[2:].numel() * key.shape[2:].numel()

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sightline.ops.native.operator import forward_mode
 from sightline.ops.pairwise_attention.reference import concatenated
 from sightline.ops.precision import widen, without_autocast
 
@@ -24,9 +25,11 @@ FEWEST_PAIRS = 256 * 256  # measured: the dense sum over fewer pairs is quicker 
 
 
 def objection(query, key, value, concat_weight, *, similarity, **options: Any) -> str | None:
-    """It sorts scalars, which the products of the other similarities do not come from."""
+    """It sorts scalars, which the products of the other similarities do not come from, and has no forward-mode derivative."""
     if similarity != "concatenation":
         return f"it is for 'concatenation'; got {similarity!r}"
+    if forward_mode():
+        return "forward-mode derivatives need the reference"
     pairs = query.shape[2:].numel() * key.shape[2:].numel()
     if pairs < FEWEST_PAIRS:
         return f"the dense sum over {pairs} pairs is quicker than the sort; it is for {FEWEST_PAIRS} and more"
