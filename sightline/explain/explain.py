@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from sightline.explain.attending import attention_layers
 from sightline.explain.explanation import Ask, Explanation
 from sightline.explain.methods import METHODS, Method
+from sightline.explain.mode import as_the_net_wants, evaluating
 
 At = tuple[int, int] | str
 
@@ -28,7 +29,7 @@ def explain(
 
     Args:
         model: any net of sightline's, a ViT or DeiT of timm's; methods that need no attention take any classifier of images.
-            It is asked in evaluation mode and left in the mode it was in.
+            It is asked in evaluation mode and left, part by part, in the mode it was in.
         images: normalised as the net expects, (B, C, H, W), any size the net takes.
         method: a name in `METHODS`.
         layer: name (or a glob pattern that matches one) of the layer to look at; None: the method's choice, see `METHODS`.
@@ -48,14 +49,10 @@ def explain(
     _check_images(images)
     _check_fits(chosen, layer, head, at, target, settings)
     applies(model, chosen)
-    images = _as_the_net_wants(model, images)
-    was_training = model.training
-    model.eval()
-    try:
-        asked = _targets(target, len(images))
+    images = as_the_net_wants(model, images)
+    asked = _targets(target, len(images))
+    with evaluating(model):
         answer = chosen.run(Ask(model, images, layer, head, at, asked, {**chosen.settings, **settings}))
-    finally:
-        model.train(was_training)
     return Explanation(
         method,
         answer.maps.detach().float().cpu(),
@@ -68,12 +65,6 @@ def explain(
         answer.targets(),
         answer.tokens,
     )
-
-
-def _as_the_net_wants(model: nn.Module, images: Tensor) -> Tensor:
-    """The images on the device and in the dtype of the net's weights."""
-    like = next((one for one in model.parameters() if one.is_floating_point()), images)
-    return images.to(like.device, like.dtype)
 
 
 def method_of(name: str) -> Method:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from sightline.explain.explanation import Explanation
 from sightline.explain.geometry import Geometry
+from sightline.explain.mode import as_the_net_wants, evaluating
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def faithfulness(
     if steps < 1:
         raise ValueError(f"the curves need at least one step; got {steps}")
     generator = torch.Generator().manual_seed(seed)
-    target = explanation.target or None
+    target, images = explanation.target or None, as_the_net_wants(model, images)
     found = play(model, images, ranks(explanation.over_image(), generator), target, steps, fill)
     chance = random_map(explanation.geometry, len(images), generator)
     return Faithfulness(found, play(model, images, ranks(chance, generator), target, steps, fill))
@@ -103,9 +104,7 @@ def play(
     model: nn.Module, images: Tensor, rank: Tensor, target: tuple[int, ...] | None, steps: int, fill: float
 ) -> Curves:
     """Both games with pixels in the order of their rank (B, H, W), 0 first."""
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         wanted = torch.as_tensor(target or model(images).argmax(1).tolist())
         pixels = rank[0].numel()
         deletion, insertion = [], []
@@ -113,8 +112,6 @@ def play(
             taken = (rank < round(pixels * step / steps))[:, None].to(images.device)  # B, 1, H, W
             deletion.append(_probability(model, images.masked_fill(taken, fill), wanted))
             insertion.append(_probability(model, images.masked_fill(~taken, fill), wanted))
-    finally:
-        model.train(was_training)
     return Curves(torch.stack(deletion, 1), torch.stack(insertion, 1))
 
 

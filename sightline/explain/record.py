@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from sightline.explain.attending import Attending, Operands, attention_layers, token_names
 from sightline.explain.geometry import Geometry, stride_of
+from sightline.explain.mode import evaluating
 from sightline.ops.support import Support
 
 CHUNK = 1 << 22  # elements that may exist at once beside what was asked for
@@ -102,13 +103,8 @@ def recorded(model: nn.Module, images: Tensor, layers: str | Sequence[str] | Non
     Raises:
         ValueError: see `record`.
     """
-    was_training = model.training
-    model.eval()
-    try:
-        with record(model, layers) as calls:
-            model(images)
-    finally:
-        model.train(was_training)
+    with evaluating(model), record(model, layers) as calls:
+        model(images)
     return calls
 
 

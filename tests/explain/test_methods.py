@@ -324,3 +324,16 @@ def test_two_passes_compose():
     product = (second @ first)[:, few[0].queries].unflatten(2, (8, 6))
     torch.testing.assert_close(few.composed("layer2.0.context"), product, atol=1e-6, rtol=1e-4)
     assert (product > 0).all()
+
+
+def test_every_part_of_a_net_keeps_its_mode():
+    model, images = build("vit_mini").train(), torch.randn(1, 3, 8, 8)
+    model.blocks[0].eval()  # frozen while the rest is trained
+    before = [module.training for module in model.modules()]
+    found = explain(model, images, "rollout")
+    faithfulness(model, images, found, steps=1)
+    query_maps(model, images)
+    assert [module.training for module in model.modules()] == before
+    with pytest.raises(ValueError, match="got target 7"):
+        explain(model, images, "grad_cam", target=7)
+    assert [module.training for module in model.modules()] == before
