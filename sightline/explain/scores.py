@@ -31,7 +31,9 @@ def target_of(ask: Ask, logits: Tensor) -> Tensor:
 
 def score(logits: Tensor, target: Tensor) -> Tensor:
     """The sum over pictures of the target's logit: pictures do not meet, so its gradient is each picture's own."""
-    return logits.gather(1, target[:, None]).sum()
+    return logits.gather(
+        1, target.clone()[:, None]
+    ).sum()  # a target made in inference mode can not be saved, its copy can
 
 
 @contextmanager

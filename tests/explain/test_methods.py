@@ -337,3 +337,16 @@ def test_every_part_of_a_net_keeps_its_mode():
     with pytest.raises(ValueError, match="got target 7"):
         explain(model, images, "grad_cam", target=7)
     assert [module.training for module in model.modules()] == before
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_every_method_works_in_inference_mode_and_in_bfloat16(name):
+    model, images = build("vit_mini"), torch.randn(2, 3, 8, 8)
+    expected = explain(model, images, name).maps
+    with torch.inference_mode():
+        torch.testing.assert_close(explain(model, images.clone(), name).maps, expected)
+    model.bfloat16()
+    scores = faithfulness(
+        model, images, explain(model, images, name), steps=1
+    )  # pictures are float32, as a loader gives them
+    assert scores.found.deletion.isfinite().all()
