@@ -7,6 +7,7 @@ the model's own computation is untouched, so its output is bitwise what it is wi
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -100,8 +101,15 @@ class Capture(Sequence[AttentionMap]):
         """Where the queries look after all passes of a recurrent layer (criss-cross attention): (B, Q, rows, columns).
 
         The product of the passes' maps, groups averaged. For a layer called once, its dense map averaged over groups.
+
+        Raises:
+            ValueError: a layer of another kind ran several times, or the model did.
         """
         *earlier, last = self[layer]
+        if any(one.call == 0 for one in self[layer][1:]):
+            raise ValueError(
+                f"layer {layer!r} was captured in several forward passes; capture one of them to compose its maps"
+            )
         mass = last.weights.float().mean(1, keepdim=True)
         mass = support.dense(last.support, mass, last.queries, last.height, last.width)[:, 0].flatten(2)  # B, Q, keys
         for one in reversed(earlier):
@@ -144,7 +152,7 @@ def capture(
 
 def _is_one(queries: Any) -> bool:
     return isinstance(queries, str) or (
-        isinstance(queries, tuple) and len(queries) == 2 and all(isinstance(one, int) for one in queries)
+        isinstance(queries, tuple) and len(queries) == 2 and all(isinstance(one, Integral) for one in queries)
     )
 
 

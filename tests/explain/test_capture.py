@@ -1,5 +1,6 @@
 """capture: every family shows its weights, the output stays bitwise the same, and what can not be had raises."""
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -171,3 +172,20 @@ def test_hooks_are_gone_afterwards():
     count = len(maps)
     model(torch.randn(1, 3, 16, 16))
     assert len(maps) == count
+
+
+def test_a_pixel_may_be_numpys():
+    model, images = build("vit_mini"), torch.randn(1, 3, 16, 16)
+    with torch.no_grad(), sightline.capture(model, queries=np.unravel_index(40, (16, 16))) as maps:
+        model(images)
+    assert maps[0].queries.tolist() == [1 + 1 * 8 + 4]
+
+
+def test_maps_of_several_forward_passes_are_not_composed():
+    model = build("ccnet_resnet_mini")
+    with torch.no_grad(), sightline.capture(model, queries=(3, 5)) as maps:
+        model(torch.randn(1, 3, 16, 16))
+        model(torch.randn(1, 3, 16, 16))
+    assert [one.call for one in maps] == [0, 1, 0, 1]
+    with pytest.raises(ValueError, match="in several forward passes; capture one"):
+        maps.composed(maps.layers[0])
