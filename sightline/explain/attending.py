@@ -15,6 +15,7 @@ from torch.utils.hooks import RemovableHandle
 
 from sightline.layers import AttentionStem2d
 from sightline.ops import support
+from sightline.ops.precision import without_autocast
 from sightline.ops.support import Support
 from sightline.ops.tap import Tap
 
@@ -167,7 +168,8 @@ class TimmLayer:
 
     def weights(self, operands: Operands, queries: Tensor, grid: Size) -> Tensor:
         query, key, _ = self.projections(operands)
-        logits = (query[:, :, queries].float() * self.module.scale) @ key.float().transpose(-2, -1)
+        with without_autocast(query.device):
+            logits = (query[:, :, queries].float() * self.module.scale) @ key.float().transpose(-2, -1)
         mask = operands.options.get("attn_mask")
         if operands.options.get("is_causal"):
             allowed = torch.arange(key.shape[2], device=key.device) <= queries[:, None]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sightline.explain.geometry import Geometry, between
 from sightline.explain.record import Call
+from sightline.ops.precision import without_autocast
 
 Weigh = Callable[[Call, Tensor, Tensor], Tensor]
 """What the weights (B, G, Q, S) of some queries (Q,) of a call count for: (B, Q, S)."""
@@ -33,7 +34,8 @@ def push(mass: Tensor, call: Call, weigh: Weigh = mean_weights, beside: int = 0)
     for start, weights in call.chunks(asked, beside=max(2 * mass.shape[0] * count, beside * call.entries)):
         queries = asked[start : start + weights.shape[2]]
         counted = weigh(call, queries, weights)  # B, Q, S
-        gathered += mass[:, :, queries] @ spread(call, queries, counted, count)
+        with without_autocast(mass.device):
+            gathered += mass[:, :, queries] @ spread(call, queries, counted, count)
     return gathered
 
 
@@ -50,5 +52,6 @@ def to_grid(mass: Tensor, have: Geometry, want: Geometry) -> Tensor:
         return mass
     rows, cols = (one.to(mass) for one in between(have, want))
     tokens, cells = mass[..., : have.prefix], mass[..., have.prefix :].unflatten(-1, (have.rows, have.cols))
-    moved = torch.einsum("brhw,hi,wj->brij", cells, rows, cols)
+    with without_autocast(mass.device):
+        moved = torch.einsum("brhw,hi,wj->brij", cells, rows, cols)
     return torch.cat([tokens, moved.flatten(2)], dim=2)

@@ -15,7 +15,7 @@ from torch import Tensor
 from sightline.explain.attending import TapLayer, TimmLayer
 from sightline.explain.record import Call
 from sightline.ops import support
-from sightline.ops.precision import widen
+from sightline.ops.precision import widen, without_autocast
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,11 @@ def values_of(call: Call, gradient: Tensor) -> Values:
 
 def weight_gradient(call: Call, values: Values, queries: Tensor) -> Tensor:
     """dL/dw (B, G, Q, S) of flat queries (Q,), in float32 or wider."""
+    with without_autocast(values.gradient.device):
+        return _products(call, values, queries)
+
+
+def _products(call: Call, values: Values, queries: Tensor) -> Tensor:
     (gradient,) = widen(values.gradient[:, :, queries])  # B, G, Q, E
     if isinstance(call.support, support.Global):
         return gradient @ widen(values.parts[0])[0].transpose(2, 3)

@@ -350,3 +350,23 @@ def test_every_method_works_in_inference_mode_and_in_bfloat16(name):
         model, images, explain(model, images, name), steps=1
     )  # pictures are float32, as a loader gives them
     assert scores.found.deletion.isfinite().all()
+
+
+def test_rollout_under_autocast_loses_nothing():
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        maps = explain(build("sasa_resnet_mini"), torch.randn(1, 3, 9, 7), "rollout").maps
+    torch.testing.assert_close(maps.sum(), torch.tensor(1.0))
+
+
+def test_weights_of_timms_layers_under_autocast_are_those_of_the_rounded_operands():
+    torch.manual_seed(0)
+    model = timm.create_model("vit_tiny_patch16_224", num_classes=3, depth=1, img_size=32).eval()
+    with torch.no_grad():
+        model.blocks[0].attn.qkv.weight *= 40  # logits of some tens, whose rounding shows
+        kept = []
+        model.blocks[0].attn.qkv.register_forward_hook(lambda _module, _args, output: kept.append(output))
+        with torch.autocast("cpu", dtype=torch.bfloat16), sightline.capture(model) as maps:
+            model(torch.randn(1, 3, 32, 32))
+    query, key, _ = kept[0].double().unflatten(2, (3, 3, -1)).permute(2, 0, 3, 1, 4)
+    expected = (query * model.blocks[0].attn.scale @ key.transpose(2, 3)).softmax(-1)
+    torch.testing.assert_close(maps[0].weights, expected.float(), atol=1e-5, rtol=1e-4)
