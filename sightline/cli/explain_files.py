@@ -20,10 +20,10 @@ def draw(found: Sequence[Sequence[list[Look]]], wish: Wish, out: Path, one_scale
     flat = [look for nets in found for row in nets for look in row]
     written = [save_figure(draw_sheet(rows, _heading(flat, wish), one_scale), out)]
     scored: dict[str, dict[str, Faithfulness]] = {}
-    for look in flat:
-        if look.scores is not None:
-            net = look.net.name if len(found) == 1 else f"{look.net.name}, {_short(Path(look.seen.file).name)}"
-            scored.setdefault(net, {})[look.method + _of(look)] = look.scores
+    for number, nets in enumerate(found, 1):
+        for look in (look for row in nets for look in row if look.scores is not None):
+            picture = f", {number}: {_short(Path(look.seen.file).name)}" if len(found) > 1 else ""  # names may be equal
+            scored.setdefault(look.net.name + picture, {})[look.method + _of(look)] = look.scores
     if scored:
         curves = out.with_name(f"{out.stem}.curves{out.suffix}")
         heading = "How true the maps are: the class's probability while pixels go or come"
@@ -38,8 +38,10 @@ def _rows(nets: Sequence[list[Look]], wish: Wish, widest: int) -> list[list[Pane
     lines = [[row[0] for row in nets]] if one_each else [line for row in nets for line in _by_layer(row)]
     rows = []
     for line in lines:
-        first = line[0]
-        mark = next((one.explanation.at for one in line if one.explanation is not None), None)
+        first = next(
+            (one for one in line if one.explanation is not None), line[0]
+        )  # the mark counts in what this net sees
+        mark = first.explanation.at if first.explanation is not None else None
         size = first.seen.input.shape[2:]
         name = Path(first.seen.file).name
         original = Panel(

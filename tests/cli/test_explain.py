@@ -5,11 +5,16 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
 from sightline.cli import verbs  # noqa: F401 (attaches the verbs)
 from sightline.cli.app import app
+from sightline.cli.explain_files import _rows
+from sightline.cli.explain_nets import Net, Seen
+from sightline.cli.explain_panels import Look, Wish
+from sightline.explain import Explanation, Geometry
 
 
 @pytest.fixture
@@ -68,6 +73,33 @@ def test_contact_sheet_of_layers_and_heads(photo, tmp_path):
     assert result.exit_code == 0, result.output
     assert out.stat().st_size > 1000
     assert result.stdout.count("blocks.1.attn") == 4
+
+
+def test_names_are_no_formulas_and_equal_ones_keep_their_curves(tmp_path):
+    files = [tmp_path / folder / "a$\\foo$<b>.png" for folder in ("one", "two")]
+    for file in files:
+        file.parent.mkdir()
+        Image.new("RGB", (9, 8), (200, 30, 60)).save(file)
+    out = tmp_path / "out.svg"
+    result = run(*files, "--model", "vit_mini", "--untrained", "--size", "8", "--faithful", "-o", out)
+    assert result.exit_code == 0, result.output
+    assert out.read_text().count("a$\\foo$&lt;b&gt;.png") == 2
+    assert (tmp_path / "out.curves.svg").read_text().count("a$\\foo$&lt;b&gt;.png: deletion") == 2
+
+
+def test_the_mark_counts_in_the_picture_it_is_drawn_on():
+    """A net without attention sees 8 x 8 pixels and has no mark; the one beside it sees 32 x 32."""
+    geometry = Geometry(4, 4, (8, 8), (32, 32))
+    found = Explanation("attention", torch.ones(1, 4, 4), geometry, False, "attention weight", at=(30, 9))
+    net, asked = Net("a", torch.nn.Identity(), None), {"answer": ("cat", 1.0), "method": "attention"}
+    sizes = [(seen_at(8), None), (seen_at(32), found)]
+    looks = [[Look(seen, net, explanation=explanation, **asked)] for seen, explanation in sizes]
+    ((original, *_),) = _rows(looks, Wish(("attention",), (30, 9), None, None, None, None, False), 8)
+    assert (original.mark, original.size) == ((30, 9), (32, 32))
+
+
+def seen_at(side):
+    return Seen("a.png", torch.zeros(1, 3, side, side), np.zeros((side, side, 3), np.uint8), (0, 0, 32, 32), (32, 32))
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def _line(axis: Any, found: Tensor, random: Tensor, colour: str, label: str) -> 
 
 
 def _frame(axis: Any, title: str, along: str) -> None:
-    axis.set_title(title, fontsize=9)
+    axis.set_title(title, fontsize=9, parse_math=False)
     axis.set_xlabel(along, fontsize=8)
     axis.set_xlim(0, 1)
     axis.set_ylim(0, 1)

@@ -18,7 +18,7 @@ def draw_distances(measured: Mapping[str, Sequence[LayerDistance]], heading: str
             axis.plot(
                 [place] * len(heads), heads, "o", ms=5, alpha=0.75, mec="none", color=COLOURS[index % len(COLOURS)]
             )
-        axis.set_title(name, fontsize=9)
+        axis.set_title(name, fontsize=9, parse_math=False)
         axis.set_xlabel("attention layer", fontsize=8)
         axis.set_xticks(range(1, len(layers) + 1))
         axis.tick_params(labelsize=7)

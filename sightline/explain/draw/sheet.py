@@ -80,8 +80,10 @@ def _lines(panel: Panel) -> int:
 def _draw(figure: Any, axis: Any, panel: Panel, shared: tuple[float, float, str] | None) -> Any:
     height, width = panel.size
     extent = (0, width, height, 0)
-    axis.set_title(panel.title, fontsize=8)
-    axis.set_xlabel(panel.note, fontsize=7, labelpad=2)
+    axis.set_title(
+        panel.title, fontsize=8, parse_math=False
+    )  # a "$" in the name of a file or a class begins no formula
+    axis.set_xlabel(panel.note, fontsize=7, labelpad=2, parse_math=False)
     axis.set_xticks([])
     axis.set_yticks([])
     drawn = None
@@ -113,7 +115,7 @@ def _mark(axis: Any, mark: tuple[int, int]) -> None:
 def _limits(explanations: Sequence[Explanation]) -> tuple[float, float, str]:
     """Lowest and highest value of the colours, and the colours."""
     largest = max(float(one.maps.abs().max()) for one in explanations) or 1.0
-    if not np.isfinite(largest):
+    if not all(one.maps.isfinite().all() for one in explanations):
         raise ValueError("a map holds values that are not finite; the net's weights or its answer are not")
     return (-largest, largest, DIVERGING) if any(one.signed for one in explanations) else (0.0, largest, SEQUENTIAL)
 
