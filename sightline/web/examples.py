@@ -5,7 +5,8 @@ the US Navy, public domain; a run's own test pictures.
 """
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,6 +34,9 @@ class Example:
     picture: Picture
 
 
+Read = Callable[[bytes], Picture]
+
+
 def examples(
     eyes: Sequence[Eye], folders: Iterable[str] = (), runs: Iterable[str] = (), limits: Limits | None = None
 ) -> dict[str, Example]:
@@ -46,44 +50,49 @@ def examples(
 
     Raises:
         UnreadableImage: one of `folders` that was named by itself can not be read.
-        ValueError: one of `folders` holds no picture.
+        ValueError: one of `folders` holds no picture that can be read.
     """
     limits = limits or Limits()
     found: dict[str, Example] = {}
-    for title, data in _all(folders, runs):
+    for example in _all(folders, runs, lambda data: picture_of(data, eyes, limits.upload_pixels)):
         if len(found) == MOST_EXAMPLES:
             break
-        found[f"example-{len(found) + 1}"] = Example(title, picture_of(data, eyes, limits.upload_pixels))
+        found[f"example-{len(found) + 1}"] = example
     return found
 
 
-def _all(folders: Iterable[str], runs: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+def _all(folders: Iterable[str], runs: Iterable[str], read: Read) -> Iterator[Example]:
     for folder in folders:
-        yield from _of_folder(Path(folder))
+        yield from _of_folder(Path(folder), read)
     for run in runs:
-        yield from _beside(Path(run))
+        yield from (Example(title, read(data)) for title, data in _beside(Path(run)))
     for title, package, path in _PACKAGED:
         spec = find_spec(package)
         if spec is not None and spec.origin is not None and (file := Path(spec.origin).parent / path).is_file():
-            yield title, file.read_bytes()
+            yield Example(title, read(file.read_bytes()))
 
 
-def _of_folder(path: Path) -> Iterator[tuple[str, bytes]]:
+def _of_folder(path: Path, read: Read) -> Iterator[Example]:
     if not path.is_dir():
-        yield path.stem, _bytes(path)
+        yield _of_file(path, read)
         return
     files = sorted(file for file in path.rglob("*") if file.suffix.lower() in EXTENSIONS and file.is_file())
-    if not files:
-        raise ValueError(f"no picture lies in the folder {path}")
+    readable = False
     for file in files[:: max(1, len(files) // MOST_EXAMPLES)]:
-        yield file.stem, _bytes(file)
+        with suppress(UnreadableImage):  # one damaged file of many
+            yield _of_file(file, read)
+            readable = True
+    if not readable:
+        raise ValueError(f"no picture that can be read lies in the folder {path}")
 
 
-def _bytes(path: Path) -> bytes:
+def _of_file(path: Path, read: Read) -> Example:
     try:
-        return path.read_bytes()
+        return Example(path.stem, read(path.read_bytes()))
     except OSError as error:
         raise UnreadableImage(str(path), error.strerror or str(error)) from error
+    except UnreadableImage as error:
+        raise UnreadableImage(str(path), error.reason) from error
 
 
 def _beside(run: Path) -> Iterator[tuple[str, bytes]]:

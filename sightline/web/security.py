@@ -12,9 +12,10 @@ import json
 import secrets
 import socket
 from collections.abc import Awaitable, Callable, Iterable
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs
+
+from starlette.requests import cookie_parser
 
 HEADERS = {
     "content-security-policy": (
@@ -102,11 +103,10 @@ class Guard:
         return True
 
     def _holds_key(self, headers: dict[str, str]) -> bool:
-        try:
-            held = SimpleCookie(headers.get("cookie", "")).get(self._cookie)
-        except CookieError:
-            return False
-        return held is not None and self._opens(held.value)
+        held = cookie_parser(headers.get("cookie", "")).get(
+            self._cookie
+        )  # cookies of others on this host may be of any form
+        return held is not None and self._opens(held)
 
     def _opens(self, given: str) -> bool:
         return hmac.compare_digest(given.encode(), self.key.encode())

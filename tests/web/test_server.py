@@ -8,8 +8,8 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from sightline.data import read_image
-from sightline.web import Limits, create_app
+from sightline.data import UnreadableImage, read_image
+from sightline.web import Limits, create_app, examples
 from tests.web import hostile
 from tests.web.conftest import BASE, MODELS, encoded, visiting
 
@@ -254,6 +254,8 @@ def test_beyond_loopback_a_key_is_needed_once(nets, shown):
         name = cookie.partition("=")[0]
         client.cookies.clear()
         refused(client.get("/", headers={"cookie": f"{name}=wrong"}), 401)
+        for others in ('theirs={"a": 1}; ', "no form; ", "a[b]=c d; "):  # of other servers on this host
+            assert client.get("/", headers={"cookie": others + cookie.partition(";")[0]}).status_code == 200
 
 
 OPEN = {
@@ -301,3 +303,16 @@ def test_pictures_are_bounded(nets, shown):
         names = [client.post("/api/pictures", content=encoded(), headers=PNG).json()["name"] for _ in range(3)]
         refused(client.get(f"/api/pictures/{names[0]}"), 404)
         assert client.get(f"/api/pictures/{names[2]}").status_code == 200
+
+
+# ------------------------------------------------------------------ example pictures
+
+
+def test_a_damaged_picture_is_passed_over_in_a_folder_and_named_by_itself(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match="no picture that can be read lies in the folder"):
+        examples((), [str(tmp_path)])
+    (tmp_path / "b.png").write_bytes(encoded())
+    assert next(iter(examples((), [str(tmp_path)]).values())).title == "b"
+    with pytest.raises(UnreadableImage, match=r"a\.png: not a picture"):
+        examples((), [str(tmp_path / "a.png")])
