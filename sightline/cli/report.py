@@ -12,12 +12,11 @@ from sightline.cli.app import app
     epilog="Examples: `sightline report runs/demo` · `sightline report runs/vit_mini runs/sasa_resnet_mini --out page.html`"
 )
 def report(
-    folders: Annotated[list[Path], typer.Argument(help="One comparison folder, or run folders.")],
+    folders: Annotated[list[Path], typer.Argument(help="One comparison folder or folder of runs, or run folders.")],
     out: Annotated[Path | None, typer.Option(help="The page; report.html in the (first) folder if not given.")] = None,
 ) -> None:
     """Write one self-contained HTML page: table, curves, where the nets look, confusions, examples, recipes."""
     from sightline.report import build_report, build_report_from_runs
 
-    one = len(folders) == 1 and (folders[0] / "compare.json").exists()
-    page = build_report(folders[0], out) if one else build_report_from_runs(folders, out)
+    page = build_report(folders[0], out) if len(folders) == 1 else build_report_from_runs(folders, out)
     typer.echo(page)

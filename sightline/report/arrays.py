@@ -69,6 +69,9 @@ def read_predictions(path: Path) -> Predictions:
     stored = _arrays(path, "label", "predicted", "probability", "index")
     if len({len(array) for array in stored.values()}) != 1:
         raise RunFolderError(f"{path} is damaged: its arrays are of different lengths")
+    probability, predicted = stored["probability"], stored["predicted"]
+    if probability.ndim != 2 or ((predicted < 0) | (predicted >= probability.shape[-1])).any():
+        raise RunFolderError(f"{path} is damaged: an answer has no probability; there are {probability.shape} of them")
     return Predictions(stored["label"], stored["predicted"], stored["probability"].astype(np.float32), stored["index"])
 
 

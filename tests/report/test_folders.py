@@ -5,7 +5,10 @@ import shutil
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from sightline.cli import verbs  # noqa: F401 (attaches the verbs)
+from sightline.cli.app import app
 from sightline.report import build_report, build_report_from_runs, save_pictures, wanted_pictures
 from sightline.report.load import read_comparison, read_runs
 from sightline.runs import RunFolderError
@@ -82,6 +85,22 @@ def test_damaged_arrays_are_named(folder, name):
     (folder / name).write_bytes(bytes(content[: len(content) * 2 // 3]))
     with pytest.raises(RunFolderError, match=f"{name.split('/')[-1]} is damaged"):
         build_report(folder)
+
+
+def test_an_answer_without_a_probability_is_damage(folder):
+    path = folder / RUN / "predictions.npz"
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    np.savez(path, **arrays | {"predicted": arrays["predicted"] + 50})
+    with pytest.raises(RunFolderError, match=r"ccnet_resnet_mini-s0.predictions.npz is damaged: an answer has no prob"):
+        build_report(folder)
+
+
+def test_the_command_takes_a_folder_of_runs(folder):
+    (folder / "compare.json").unlink()  # a comparison that was interrupted has none yet
+    result = CliRunner().invoke(app, ["report", str(folder)])
+    assert result.exit_code == 0, result.exception
+    assert (folder / "report.html").is_file()
 
 
 def test_what_must_be_there_is_named(folder):
