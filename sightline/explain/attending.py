@@ -218,17 +218,23 @@ def attention_layers(model: nn.Module) -> dict[str, Attending]:
         elif isinstance(module, Tap):
             found.setdefault(name.removesuffix(".attend"), TapLayer(module))
         elif type(module) in kinds:
-            found[name] = TimmLayer(module, model)
+            found[name] = TimmLayer(module, net_of(model))
     if not found:
         raise ValueError(_why_none(model))
     return found
+
+
+def net_of(model: nn.Module) -> Any:
+    """The transformer inside a wrapper (a normalisation before it, data parallelism): what has tokens; else the model itself."""
+    return next((one for one in model.modules() if hasattr(one, "num_prefix_tokens")), model)
 
 
 def token_names(model: nn.Module, prefix: int) -> tuple[str, ...]:
     """Names of a layer's prefix tokens, from the tokens its model has."""
     if prefix == 0:
         return ()
-    names = [name for held, name in (("cls_token", "class"), ("dist_token", "distillation")) if _has(model, held)]
+    net = net_of(model)
+    names = [name for held, name in (("cls_token", "class"), ("dist_token", "distillation")) if _has(net, held)]
     names += [f"register{index}" for index in range(1, prefix - len(names) + 1)]
     return tuple(names[:prefix])
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sightline.explain.attending import patch_grids, token_names
+from sightline.explain.attending import net_of, patch_grids, token_names
 from sightline.explain.explanation import Ask
 from sightline.explain.geometry import Geometry, stride_of
 from sightline.explain.record import reductions
@@ -46,9 +46,10 @@ def geometry_of(ask: Ask, layer: str, output: Any) -> Geometry:
     if isinstance(output, Tensor) and output.ndim == 4:
         grid = (output.shape[2], output.shape[3])
         return Geometry(*grid, stride_of(ask.image_size, grid, reductions(ask.model)), ask.image_size)
-    prefix = int(getattr(ask.model, "num_prefix_tokens", 0))
+    net = net_of(ask.model)
+    prefix = int(getattr(net, "num_prefix_tokens", 0))
     if isinstance(output, Tensor) and output.ndim == 3:
-        for grid in patch_grids(ask.model, ask.image_size):
+        for grid in patch_grids(net, ask.image_size):
             if grid[0] * grid[1] == output.shape[1] - prefix:
                 stride = stride_of(ask.image_size, grid, reductions(ask.model))
                 return Geometry(*grid, stride, ask.image_size, token_names(ask.model, prefix))

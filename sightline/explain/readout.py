@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sightline.explain.attending import net_of
 from sightline.explain.record import Call
 
 
@@ -28,7 +29,7 @@ def readout(model: Any, call: Call, at: tuple[int, int] | str | None) -> Tensor:
 
 def reads_tokens(model: Any) -> bool:
     """Whether a net's classifier reads its class token and not the mean of all positions."""
-    return getattr(model, "global_pool", None) == "token"
+    return getattr(net_of(model), "global_pool", None) == "token"
 
 
 def reads(model: Any, at: tuple[int, int] | str | None) -> str:
@@ -37,4 +38,4 @@ def reads(model: Any, at: tuple[int, int] | str | None) -> str:
         return at + " token" if isinstance(at, str) else f"pixel ({at[0]}, {at[1]})"
     if not reads_tokens(model):
         return "mean of all positions"
-    return "class and distillation token" if getattr(model, "dist_token", None) is not None else "class token"
+    return "class and distillation token" if getattr(net_of(model), "dist_token", None) is not None else "class token"

@@ -370,3 +370,19 @@ def test_weights_of_timms_layers_under_autocast_are_those_of_the_rounded_operand
     query, key, _ = kept[0].double().unflatten(2, (3, 3, -1)).permute(2, 0, 3, 1, 4)
     expected = (query * model.blocks[0].attn.scale @ key.transpose(2, 3)).softmax(-1)
     torch.testing.assert_close(maps[0].weights, expected.float(), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["ours", "timm's"])
+def test_a_wrapped_transformer_is_read_where_it_is(kind):
+    torch.manual_seed(0)
+    tiny = {"num_classes": 3, "depth": 2, "img_size": 32}
+    net = (
+        build("vit_mini", 32) if kind == "ours" else timm.create_model("deit_tiny_distilled_patch16_224", **tiny).eval()
+    )
+    wrapped, images = torch.nn.Sequential(torch.nn.Identity(), net), torch.randn(1, 3, 32, 32)
+    expected, found = explain(net, images, "rollout"), explain(wrapped, images, "rollout")
+    torch.testing.assert_close(found.maps, expected.maps)
+    assert found.tokens.keys() == expected.tokens.keys()
+    assert torch.equal(
+        explain(wrapped, images, "attention", at="class").maps, explain(net, images, "attention", at="class").maps
+    )
