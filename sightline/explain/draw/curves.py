@@ -31,8 +31,9 @@ def draw_curves(played: Mapping[str, Mapping[str, Faithfulness]], heading: str =
             title="areas: deletion, insertion",
             title_fontsize=7,
         )
-        _frame(row[0], f"{net}: deletion, lower is better", "share of pixels taken away, the map's highest first")
-        _frame(row[1], f"{net}: insertion, higher is better", "share of pixels shown, the map's highest first")
+        # the net's name, which may be long, has a line of its own that runs on over the second panel
+        _frame(row[0], f"{net}\ndeletion, lower is better", "share of pixels taken away, the map's highest first")
+        _frame(row[1], "insertion, higher is better", "share of pixels shown, the map's highest first")
         row[0].set_ylabel("probability of the class", fontsize=8)
     if heading:
         figure.suptitle(heading, fontsize=10)
@@ -46,7 +47,7 @@ def _line(axis: Any, found: Tensor, random: Tensor, colour: str, label: str) -> 
 
 
 def _frame(axis: Any, title: str, along: str) -> None:
-    axis.set_title(title, fontsize=9, parse_math=False)
+    axis.set_title(title, fontsize=9, loc="left", parse_math=False)
     axis.set_xlabel(along, fontsize=8)
     axis.set_xlim(0, 1)
     axis.set_ylim(0, 1)
