@@ -21,9 +21,12 @@ def draw(found: Sequence[Sequence[list[Look]]], wish: Wish, out: Path, one_scale
     written = [save_figure(draw_sheet(rows, _heading(flat, wish), one_scale), out)]
     scored: dict[str, dict[str, Faithfulness]] = {}
     for number, nets in enumerate(found, 1):
-        for look in (look for row in nets for look in row if look.scores is not None):
-            picture = f", {number}: {_short(Path(look.seen.file).name)}" if len(found) > 1 else ""  # names may be equal
-            scored.setdefault(look.net.name + picture, {})[look.method + _of(look)] = look.scores
+        for look in (look for row in nets for look in row):
+            if look.scores is not None:
+                picture = (
+                    f", {number}: {_short(Path(look.seen.file).name)}" if len(found) > 1 else ""
+                )  # names may be equal
+                scored.setdefault(look.net.name + picture, {})[look.method + _of(look)] = look.scores
     if scored:
         curves = out.with_name(f"{out.stem}.curves{out.suffix}")
         heading = "How true the maps are: the class's probability while pixels go or come"
