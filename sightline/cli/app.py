@@ -3,6 +3,7 @@
 Exit codes: 0 done; 1 the work failed (the message says why and what to do); 2 the command line is wrong; 130 interrupted.
 """
 
+import io
 import os
 import sys
 from typing import Annotated
@@ -42,14 +43,28 @@ def fail(message: str) -> typer.Exit:
     return typer.Exit(1)
 
 
+def _run() -> None:
+    """Run the verb; raise BrokenPipeError when the reader has gone, which typer and rich turn into a failure."""
+    try:
+        app()
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):
+            raise end.__context__ from None
+        raise
+    finally:
+        sys.stdout.flush()
+
+
 def main() -> None:
     """Run the command; expected errors become one clear sentence, not a traceback (set SIGHTLINE_TRACEBACK=1 to see it)."""
     from sightline.cli import verbs  # noqa: F401 (importing attaches the verbs)
     from sightline.cli.allocator import keep_freed_memory
 
     keep_freed_memory()
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file name that is no text must not cost the other rows
     try:
-        app()
+        _run()
     except KeyboardInterrupt:
         typer.secho("Interrupted. What had finished is kept; the same command continues.", err=True)
         sys.exit(130)

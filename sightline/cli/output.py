@@ -45,6 +45,7 @@ def _table(rows: Sequence[Mapping[str, Any]], right: Sequence[str]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console(highlight=False)
     if not console.is_terminal:  # a piped table is as wide as it needs to be
@@ -53,7 +54,7 @@ def _table(rows: Sequence[Mapping[str, Any]], right: Sequence[str]) -> None:
     for name in rows[0] if rows else []:
         table.add_column(name, justify="right" if name in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
+        table.add_row(*(Text("" if value is None else str(value)) for value in row.values()))  # no markup: "a[1].jpg"
     console.print(table)
 
 

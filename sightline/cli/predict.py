@@ -66,13 +66,13 @@ def predict(
 
 
 def _files(given: list[str]) -> list[Path]:
-    from sightline.data import EXTENSIONS
+    from sightline.data.folder import pictures_below
 
     found: list[Path] = []
     for one in given:
         path = Path(one)
         if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in EXTENSIONS and file.is_file())
+            inside = pictures_below(path)
             if not inside:
                 raise ValueError(f"no picture lies in the folder {one}")
             found += inside

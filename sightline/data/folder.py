@@ -44,6 +44,11 @@ def find(root: Path) -> Found:
     return Found(names, splits, left_out)
 
 
+def pictures_below(folder: Path) -> list[Path]:
+    """The pictures below a folder, by name; what is hidden is skipped."""
+    return sorted(path for path in _walk(folder) if _is_picture(path))
+
+
 def _split_folders(root: Path) -> dict[str, Path] | None:
     """The folders of the splits; None when those of the root are classes."""
     named = [(split_of(folder.name, exactly=True), folder) for folder in _folders(root)]
@@ -87,8 +92,7 @@ def _pictures(root: Path, folders: list[Path]) -> list[Picture]:
     return [
         Picture(_name(path, root), label, path)
         for label, folder in enumerate(folders)
-        for path in sorted(_walk(folder))
-        if _is_picture(path)
+        for path in pictures_below(folder)
     ]
 
 

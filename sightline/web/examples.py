@@ -13,7 +13,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from sightline.data import EXTENSIONS, UnreadableImage
+from sightline.data import UnreadableImage
+from sightline.data.folder import pictures_below
 from sightline.report.arrays import MAPS, read_maps
 from sightline.web.limits import Limits
 from sightline.web.pictures import Eye, Picture, picture_of
@@ -76,8 +77,7 @@ def _of_folder(path: Path, read: Read) -> Iterator[Example]:
     if not path.is_dir():
         yield _of_file(path, read)
         return
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in EXTENSIONS and file.is_file())
-    readable = False
+    files, readable = pictures_below(path), False
     for file in files[:: max(1, len(files) // MOST_EXAMPLES)]:
         with suppress(UnreadableImage):  # one damaged file of many
             yield _of_file(file, read)

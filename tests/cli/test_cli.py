@@ -15,6 +15,8 @@ import pytest
 from PIL import Image
 
 from sightline.cli import main
+from sightline.cli.output import Format, show
+from sightline.cli.predict import _files
 from sightline.data import load_splits
 from sightline.recipes import get, override
 from sightline.train import train
@@ -317,8 +319,31 @@ def test_predict_takes_globs_and_succeeds_quietly(comparison, pictures):
     assert len(list(csv.DictReader(io.StringIO(good.stdout)))) == 2
 
 
-def test_a_reader_that_leaves_early_is_no_error():
-    pipe = f"{sys.executable} -c 'from sightline.cli import main; main()' models --format csv | head -n 1"
+@pytest.mark.parametrize("arguments", ["models --format csv", "models --help", "--version"])
+def test_a_reader_that_leaves_early_is_no_error(arguments):
+    pipe = f"{sys.executable} -c 'from sightline.cli import main; main()' {arguments} | true"
     answer = subprocess.run(["bash", "-c", f"set -o pipefail; {pipe}"], capture_output=True, text=True, check=False)
-    assert answer.stdout.startswith("model,")
-    assert "Traceback" not in answer.stderr
+    assert (answer.returncode, answer.stderr) == (0, "")
+
+
+def test_names_that_look_like_markup_stay_whole(capsys):
+    show([{"file": "a[bold].jpg"}, {"file": "b[/x].jpg"}], Format.TABLE)
+    assert [line.strip() for line in capsys.readouterr().out.splitlines()] == ["file", "a[bold].jpg", "b[/x].jpg"]
+
+
+def test_a_name_that_is_no_text_is_printed(monkeypatch):
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="strict")
+    monkeypatch.setattr(sys, "stdout", stdout)
+    monkeypatch.setattr(sys, "argv", ["sightline", "models", "vit_mini"])
+    monkeypatch.setattr("sightline.cli.models.show", lambda *_, **__: print("caf\udce9.jpg"))
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 0
+    assert stdout.buffer.getvalue() == b"caf\\udce9.jpg\n"
+
+
+def test_predict_skips_what_is_hidden(tmp_path):
+    for name in ("a.png", "._a.png", "__MACOSX/a.png", ".thumbs/a.png", "deep/b.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert _files([str(tmp_path)]) == [tmp_path / "a.png", tmp_path / "deep/b.png"]
