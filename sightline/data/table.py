@@ -1,6 +1,8 @@
 """One parquet file: which column holds the pictures, which the labels, and what the classes are called.
 
 The schema metadata of Hugging Face (key "huggingface": info.features) says it where it is there; otherwise the column types do.
+
+Ours: of several columns that may hold pictures, and none marked, the first of IMAGE_COLUMNS, else the first.
 """
 
 import json
@@ -14,6 +16,7 @@ import pyarrow.parquet as pq
 
 from sightline.data.errors import DataError, LayoutError
 
+IMAGE_COLUMNS = ("image", "img", "picture", "photo", "jpg", "png", "webp")
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target", "category", "coarse_label")
 
 
@@ -74,7 +77,8 @@ def read_row_group(path: Path, group: int) -> pa.Array:
     image = _image_column(path, file.schema_arrow, _features(file.schema_arrow))
     column = file.read_row_group(group, columns=[image])[image].combine_chunks()
     whole = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
-    return whole.field("bytes") if pa.types.is_struct(whole.type) else whole
+    encoded = whole.field("bytes") if pa.types.is_struct(whole.type) else whole
+    return encoded.cast(pa.large_binary()) if pa.types.is_binary_view(encoded.type) else encoded  # views have no `take`
 
 
 def _encoded(column: pa.ChunkedArray) -> list[bytes | None]:
@@ -95,31 +99,38 @@ def _features(schema: pa.Schema) -> Mapping[str, Any]:
 def _image_column(path: Path, schema: pa.Schema, features: Mapping[str, Any]) -> str:
     able = [field.name for field in schema if _holds_bytes(field.type)]
     marked = [name for name in able if features.get(name, {}).get("_type") == "Image"]
+    usual = [name for name in IMAGE_COLUMNS if name in able]
     if not able:
         raise LayoutError(
             f"{path}: no column of pictures (struct with bytes, or binary); its columns: {_listed(schema)}"
         )
-    return (marked or able)[0]
+    return (marked or usual or able)[0]
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:
     if pa.types.is_struct(kind):
         place = kind.get_field_index("bytes")
         return place >= 0 and _holds_bytes(kind.field(place).type)
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
 
 
 def _label_column(path: Path, schema: pa.Schema, features: Mapping[str, Any]) -> str:
     usual = [name for name in LABEL_COLUMNS if name in schema.names]
     marked = [name for name in schema.names if features.get(name, {}).get("_type") == "ClassLabel"]
     for name in (*usual, *marked):
-        kind = schema.field(name).type
-        if pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        if _holds_labels(schema.field(name).type):
             return name
     raise LayoutError(
         f"{path}: no column of labels (integers or strings, called {', '.join(LABEL_COLUMNS)} or marked as ClassLabel); "
         f"its columns: {_listed(schema)}"
     )
+
+
+def _holds_labels(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):  # a category of pandas or polars
+        return _holds_labels(kind.value_type)
+    text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return text or pa.types.is_integer(kind)
 
 
 def _listed(schema: pa.Schema) -> str:

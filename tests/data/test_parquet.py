@@ -5,6 +5,7 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from sightline.data import load_splits
 from sightline.data.errors import (
@@ -171,3 +172,22 @@ def test_hidden_files_are_skipped(tmp_path):
     parquet(tmp_path / ".hidden.parquet", [0])
     parquet(tmp_path / "other" / "x.parquet", [0])
     assert files_below(tmp_path) == []
+
+
+@pytest.mark.parametrize("limit", [2**31, 0])
+@pytest.mark.parametrize("kind", ["category", "view"])
+def test_labels_and_pictures_in_other_storage(tmp_path, kind, limit):
+    pictures = pa.array([encoded(noise(row)) for row in range(20)])
+    labels = pa.array(["cat", "dog"] * 10)
+    if kind == "category":
+        labels = labels.dictionary_encode()
+    else:
+        pictures, labels = pictures.cast(pa.binary_view()), labels.cast(pa.string_view())
+    table = pa.table({"digest": pa.array([bytes([row]) for row in range(20)]), "img": pictures, "label": labels})
+    pq.write_table(table, tmp_path / "some.parquet", row_group_size=7)
+    splits = load_splits(tmp_path / "some.parquet", memory_limit=limit)
+    assert splits.classes == ("cat", "dog")
+    assert [len(part) for part in (splits.train, splits.val, splits.test)] == [14, 2, 4]
+    wanted = noise(int(splits.test.names[0].rpartition("#")[2]))
+    (first,) = splits.test.batch(torch.tensor([0]))
+    assert (first.permute(1, 2, 0).numpy() == wanted).all()
