@@ -80,7 +80,9 @@ def split_places(indexed: Indexed, shares: Mapping[str, float], seed: int) -> di
     if not missing:
         return given
     places, shards = given[TRAIN]
-    return given | {split: (places.take(rows), shards) for split, rows in cut(places, missing, seed).items()}
+    return given | {
+        split: (places.take(rows), shards) for split, rows in cut(places, missing, seed, indexed.classes).items()
+    }
 
 
 def reader_of(shards: Sequence[Shard], places: Places) -> Reader:
@@ -94,7 +96,7 @@ def reader_of(shards: Sequence[Shard], places: Places) -> Reader:
     return RowGroupReader([(shard.path, shard.group or 0) for shard in shards], wanted, kept)
 
 
-def cut(places: Places, shares: Mapping[str, float], seed: int) -> dict[str, np.ndarray]:
+def cut(places: Places, shares: Mapping[str, float], seed: int, classes: Sequence[str]) -> dict[str, np.ndarray]:
     """Rows of each split in shares, cut off every class by seed and name, and of "train", the rest.
 
     Raises:
@@ -109,8 +111,8 @@ def cut(places: Places, shares: Mapping[str, float], seed: int) -> dict[str, np.
             count = max(1, round(share * len(rows)))
             if start + count >= len(rows):
                 raise TooFewImagesError(
-                    f"a class has {len(rows)} pictures, too few to have some in {', '.join(chosen)}; add pictures, or "
-                    "make the split yourself with shards called train*, val* and test*"
+                    f"class {classes[label]!r} has {len(rows)} pictures, too few to have some in {', '.join(chosen)}; add "
+                    "pictures, or make the split yourself with shards called train*, val* and test*"
                 )
             chosen[split].append(rows[start : start + count])
             start += count
@@ -160,6 +162,7 @@ def readable(images: StreamSet, tick: Tick) -> tuple[StreamSet, list[Unreadable]
             else:
                 kept.append(row)
     if not kept:
-        raise NoImagesError(f"none of {len(images)} pictures can be read")
+        first = left_out[0]
+        raise NoImagesError(f"none of {len(images)} pictures can be read; the first: {first.name}: {first.reason}")
     places = images.places.take(np.array(kept))
     return StreamSet(places, images.reader, images.classes, images.size, images.max_pixels), left_out

@@ -82,22 +82,37 @@ def index_tar(path: Path, name: str) -> Shard:
 
 
 def _entries(tar: tarfile.TarFile, file: BinaryIO, name: str) -> Iterator[Entry]:
-    key, parts = "", {}
+    key, parts, splits = "", {}, set[str]()
     for member in tar:
         tar.members = []  # type: ignore[missing-attribute] # it would keep all of them
-        if not member.isfile() or PurePosixPath(member.name).name.startswith("."):
-            continue
         found = PurePosixPath(member.name)
+        if not member.isfile() or any(map(_hidden, found.parts)):
+            continue
         stem, _, kind = found.name.partition(".")
         if (own := str(found.parent / stem)) != key:
             yield from _sample(key, parts, name)
             key, parts = own, {}
+        _check_split(splits, found, name)
         here = tar.offset
         content = _text(file, member) if kind.lower() in (*LABELS, "json") else b""
         file.seek(here)
         parts[kind.lower()] = (member.offset_data, member.size, content)
     _check_end(tar, file)
     yield from _sample(key, parts, name)
+
+
+def _check_split(splits: set[str], member: PurePosixPath, name: str) -> None:
+    """One split a shard: what is packed as train/cat/1.jpg and test/cat/2.jpg would be mixed in silence."""
+    splits |= {split for part in member.parts[:-1] if (split := split_of(part, exactly=True))}
+    if len(splits) > 1:
+        raise LayoutError(
+            f"{name}: holds folders of several splits, {', '.join(sorted(splits))}; make one shard of each, called train.tar, "
+            "val.tar, test.tar, or unpack it"
+        )
+
+
+def _hidden(part: str) -> bool:
+    return (part.startswith(".") and part != "..") or part == "__MACOSX"
 
 
 def _check_end(tar: tarfile.TarFile, file: BinaryIO) -> None:
@@ -126,7 +141,9 @@ def _sample(key: str, parts: dict[str, tuple[int, int, bytes]], name: str) -> It
 def _label(key: str, parts: dict[str, tuple[int, int, bytes]], name: str) -> Label:
     for kind in LABELS:
         if kind in parts:
-            return _number_or_text(parts[kind][2].decode(errors="replace").strip())
+            if not (text := parts[kind][2].decode(errors="replace").strip()):
+                raise LayoutError(f"{name}: {key}.{kind} is empty; write the label into it, or remove the sample")
+            return _number_or_text(text)
     if "json" in parts:
         try:
             content = json.loads(parts["json"][2])

@@ -16,7 +16,14 @@ import torch
 from PIL import Image
 
 from sightline.data import DataError, Loader, MemorySet, StreamSet, load_splits
-from sightline.data.errors import EmptyClassError, LayoutError, NoImagesError, TooManyUnreadableError, UnknownLabelError
+from sightline.data.errors import (
+    EmptyClassError,
+    LayoutError,
+    NoImagesError,
+    TooFewImagesError,
+    TooManyUnreadableError,
+    UnknownLabelError,
+)
 from sightline.data.stream_order import stream_order
 from sightline.data.table import read_row_group
 from sightline.recipes import Recipe
@@ -307,3 +314,39 @@ def test_a_streamed_set_trains_with_repeats(uneven):
     seen = [n for batch in feed.epoch(0, 0) for n in colours(batch.images)]
     assert len(seen) == 18
     assert all(seen.count(n) == 3 for n in seen)
+
+
+@pytest.mark.parametrize("limit", [2**31, 0])
+def test_a_shard_skips_what_is_hidden(tmp_path, limit):
+    seen = [(f"{('cat', 'dog')[n % 2]}/{n:05}", {"png": png(n)}) for n in range(12)]
+    hidden = [(f"{place}/{n:05}", {"png": png(n)}) for n, place in enumerate((".thumbs", "__MACOSX/cat", "cat/.old"))]
+    write_tar(tmp_path / "a.tar", seen + hidden)
+    splits = load_splits(tmp_path, memory_limit=limit)
+    assert splits.classes == ("cat", "dog")
+    assert len(splits.train) + len(splits.val) + len(splits.test) == 12
+
+
+def test_a_shard_of_several_splits_is_refused(tmp_path):
+    write_tar(tmp_path / "a.tar", [(f"{('train', 'test')[n % 2]}/cat/{n:05}", {"png": png(n)}) for n in range(4)])
+    with pytest.raises(
+        LayoutError, match=r"a\.tar: holds folders of several splits, test, train; make one shard of each"
+    ):
+        load_splits(tmp_path)
+
+
+def test_an_empty_label_is_refused(tmp_path):
+    write_tar(tmp_path / "a.tar", [*samples(range(6)), ("00006", {"png": png(6), "cls": b"\n"})])
+    with pytest.raises(LayoutError, match=r"a\.tar: 00006\.cls is empty"):
+        load_splits(tmp_path)
+
+
+def test_too_few_pictures_name_the_class(tmp_path):
+    write_tar(tmp_path / "a.tar", [*samples(range(12), 2), ("99999", {"png": png(99), "cls": b"lynx"})])
+    with pytest.raises(TooFewImagesError, match="class 'lynx' has 1 pictures"):
+        load_splits(tmp_path, **STREAMED)
+
+
+def test_a_streamed_set_without_readable_pictures_says_why(tmp_path):
+    write_tar(tmp_path / "a.tar", [(f"{n:05}", {"png": b"dear reader", "cls": str(n % 2).encode()}) for n in range(12)])
+    with pytest.raises(NoImagesError, match=r"the first: a\.tar#\d+: not a picture of a known kind"):
+        load_splits(tmp_path, **STREAMED)
