@@ -9,6 +9,7 @@ Ours: a damaged EXIF block does not make pixels unreadable; the picture then sta
 
 import importlib.util
 import io
+import os
 import stat
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def open_image(
     Raises:
         UnreadableImage: with name and reason: missing, empty, not a picture, truncated, damaged, too many pixels.
     """
-    name = name or ("<bytes>" if isinstance(source, bytes) else str(source))
+    name = name or _name_of(source)
     try:
         with quiet_pillow(), Image.open(_stream(source), formats=FORMATS) as image:
             _check_pixels(name, image.size, max_pixels)
@@ -68,7 +69,7 @@ def open_image(
 
 def image_dimensions(source: str | Path | bytes, name: str | None = None) -> tuple[int, int]:
     """Rows and columns of the upright picture, from its header alone. Raises UnreadableImage."""
-    name = name or ("<bytes>" if isinstance(source, bytes) else str(source))
+    name = name or _name_of(source)
     try:
         with quiet_pillow(), Image.open(_stream(source), formats=FORMATS) as image:
             width, height = image.size
@@ -76,6 +77,16 @@ def image_dimensions(source: str | Path | bytes, name: str | None = None) -> tup
             return (width, height) if lies_on_its_side else (height, width)
     except Exception as error:  # as above
         raise UnreadableImage(name, _reason(source, error)) from error
+
+
+def _name_of(source: str | Path | bytes) -> str:
+    """What to call it; raises TypeError."""
+    if not isinstance(source, str | os.PathLike | bytes):
+        raise TypeError(
+            f"a picture to open is a path, or its encoded bytes; got {type(source).__name__}. "
+            "fit_image takes a PIL picture; Image.fromarray makes one of an array"
+        )
+    return "<bytes>" if isinstance(source, bytes) else str(source)
 
 
 def _stream(source: str | Path | bytes) -> io.BytesIO | Path:

@@ -8,6 +8,7 @@ Ours: bicubic, as DeiT and ViT evaluate, unless a model's own pre-processing (`V
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -85,11 +86,11 @@ def seen_box(picture: tuple[int, int], size: tuple[int, int], view: View = CENTR
 
 
 def as_size(size: int | tuple[int, int]) -> tuple[int, int]:
-    """(H, W) from one number or two. Raises ValueError below 1."""
-    height, width = (size, size) if isinstance(size, int) else size
-    if height < 1 or width < 1:
-        raise ValueError(f"an image size is one or two positive numbers, rows and columns; got {size}")
-    return height, width
+    """(H, W) from one whole number or two. Raises ValueError for anything else, and below 1."""
+    sides = tuple(size) if isinstance(size, Sequence) else (size, size)
+    if len(sides) != 2 or not all(isinstance(side, Integral) and side >= 1 for side in sides):
+        raise ValueError(f"an image size is one or two positive whole numbers, rows and columns; got {size!r}")
+    return int(sides[0]), int(sides[1])
 
 
 def common_size(pictures: Sequence[Picture]) -> tuple[int, int]:

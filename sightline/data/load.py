@@ -264,7 +264,8 @@ def _find_below(source: str | Path, path: Path) -> Found:
     if path.is_file():
         if path.suffix.lower() != parquet.SUFFIX:
             raise LayoutError(
-                f"{source}: a set of pictures is a folder or a {parquet.SUFFIX} file; this file is neither"
+                f"{source}: a set of pictures is a folder, a {parquet.SUFFIX} file or a .tar shard; this file is none of them. "
+                "Unpack an archive (.zip, .tar.gz) and give its folder"
             )
         return parquet.find_in_file(path)
     files = parquet.files_below(path)

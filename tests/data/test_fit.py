@@ -46,7 +46,7 @@ def test_shrinking_averages():
 
 def test_bad_sizes_are_refused():
     for size in ((0, 4), (4, -1)):
-        with pytest.raises(ValueError, match="one or two positive numbers"):
+        with pytest.raises(ValueError, match="one or two positive whole numbers"):
             fit_image(noise(0), size)
 
 
@@ -74,3 +74,15 @@ def test_common_size():
     assert common_size(made((20, 30), (30, 20))) == (64, 64)
     assert common_size([Picture("bad", 0, b"no"), *made((9, 9))]) == (9, 9)
     assert common_size([Picture("bad", 0, b"no")]) == (64, 64)
+
+
+@pytest.mark.parametrize("size", [0, 8.5, (8,), (8, 8, 3), (8, 0), "8x8", None])
+def test_a_size_that_is_none(size):
+    with pytest.raises(ValueError, match="one or two positive whole numbers"):
+        fit_image(noise(0), size)
+
+
+@pytest.mark.parametrize("source", [np.zeros((5, 5, 3), np.uint8), Image.new("L", (5, 5)), None])
+def test_what_is_neither_path_nor_bytes(source):
+    with pytest.raises(TypeError, match=f"a path, or its encoded bytes; got {type(source).__name__}"):
+        read_image(source, (8, 8))

@@ -178,7 +178,7 @@ def test_each_fault_has_its_own_message(tmp_path):
     class_folders(root, {"b": 2}, 1)
     refused(TooFewImagesError, root, "class 'b' has 2 pictures.* too few .* train, val, test")
     (root / "b" / "a.txt").write_text("x")
-    refused(LayoutError, root / "b" / "a.txt", "neither")
+    refused(LayoutError, root / "b" / "a.txt", "this file is none of them. Unpack an archive")
 
 
 def test_pictures_without_class_folders(tmp_path):
