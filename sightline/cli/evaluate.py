@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from sightline.cli.app import app
-from sightline.cli.output import Format, show
+from sightline.cli.output import MAX_UNREADABLE, Format, show
 
 
 @app.command(
@@ -27,6 +27,7 @@ def evaluate(
             help="train, val, test or all; if not given test, or all of data that have none and are new to the net."
         ),
     ] = None,
+    max_unreadable: Annotated[float, typer.Option(min=0, max=1, help=MAX_UNREADABLE)] = 0.01,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at once; changes speed only.")] = 256,
     robustness: Annotated[
         bool, typer.Option("--robustness", help="Turned, damaged and resized images, calibration, and attacks.")
@@ -64,7 +65,7 @@ def evaluate(
     if run is not None and run_option is not None:
         raise typer.BadParameter(f"one run, please; got {run} and --run {run_option}")
     net = open_net(run or run_option, model, weights)
-    opened = open_images(net, data, split)
+    opened = open_images(net, data, split, max_unreadable)
     images = opened.images
     if robustness:
         show_robustness(run_robustness(net, opened, settings, run or run_option, out), output)

@@ -70,7 +70,7 @@ class OpenImages:
     own: bool
 
 
-def open_images(net: OpenNet, data: str | None, split: str | None) -> OpenImages:
+def open_images(net: OpenNet, data: str | None, split: str | None, max_unreadable: float = 0.01) -> OpenImages:
     """The images of the data, or of one of its splits.
 
     Ours: without `split`, the test images of a source that has some, or that the net was trained on; else all, since no part of a
@@ -80,6 +80,7 @@ def open_images(net: OpenNet, data: str | None, split: str | None) -> OpenImages
         BadParameter: no such split, or no data named and none known.
         ValueError: the data have other classes than the net.
     """
+    from sightline.cli.loading import report_unreadable
     from sightline.data import JoinedSet, load_splits, load_whole
     from sightline.data.errors import EmptyClassError, SingleClassError, TooFewImagesError
 
@@ -91,14 +92,16 @@ def open_images(net: OpenNet, data: str | None, split: str | None) -> OpenImages
         raise typer.BadParameter("say which images with --data; the weights do not know what they were trained on")
     source, known = data if data is not None else str(own), net.meta.classes
     try:
-        splits = load_splits(source, image_size=net.meta.image_size)
+        splits = load_splits(source, image_size=net.meta.image_size, max_unreadable=max_unreadable)
     except (EmptyClassError, SingleClassError, TooFewImagesError):
         splits = None
         if split not in (None, "all"):
             raise
     if splits is None or (set(splits.classes) < set(known) and split in (None, "all")):
-        return OpenImages(load_whole(source, known, image_size=net.meta.image_size), source, "all", own=False)
+        whole = load_whole(source, known, image_size=net.meta.image_size, max_unreadable=max_unreadable)
+        return OpenImages(whole, source, "all", own=False)
     _check_classes(known, splits.classes)
+    report_unreadable(splits.unreadable)
     same = splits.fingerprint == trained_on.get("fingerprint") or _same_place(source, own)
     chosen = split or ("test" if same or "test" in splits.given else "all")
     images = JoinedSet((splits.train, splits.val, splits.test)) if chosen == "all" else getattr(splits, chosen)

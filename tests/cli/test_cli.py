@@ -250,6 +250,19 @@ def test_strange_data_are_evaluated_whole_and_own_data_are_not(comparison, tmp_p
     assert json.loads(answer.stdout)[0]["n"] < 30
 
 
+def test_evaluate_names_what_it_leaves_out(comparison, tmp_path):
+    for n in range(60):
+        (tmp_path / str(n % 10)).mkdir(exist_ok=True)
+        Image.new("L", (8, 8), n).save(tmp_path / str(n % 10) / f"{n}.png")
+    (tmp_path / "0" / "bad.png").write_text("this is no picture")
+    call = ["evaluate", comparison[0] / "resnet_mini-s0", "--data", tmp_path, "--format", "json"]
+    refused = sightline(*call)
+    assert (refused.returncode, "bad.png" in refused.stderr) == (1, True)
+    answer = sightline(*call, "--max-unreadable", "0.1")
+    assert json.loads(answer.stdout)[0]["n"] == 60
+    assert "Left out: 0/bad.png: not a picture" in answer.stderr
+
+
 def test_a_few_pictures_of_some_classes_are_evaluated(comparison, tmp_path):
     run = comparison[0] / "vit_mini-s0"
     names = json.loads((run / "recipe.json").read_text())["data"]["classes"]
