@@ -50,6 +50,8 @@ def train(
     if begun is not None:
         model, data = model or begun["model"]["name"], data or begun["data"]["source"]
         options = begun["model"]["options"] if model == begun["model"]["name"] else None
+    if resume and begun is None and (model is None or data is None):
+        raise typer.BadParameter(f"{folder} holds no run to resume; name its folder with --out")
     if model is None or data is None:
         raise typer.BadParameter("name a net with --model and images with --data")
     base = recipes.restore(begun["recipe"]) if begun is not None and recipe is None else recipes.get(recipe or "mini")

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sightline import create_model, save_pretrained
 from sightline.cli import main
 from sightline.cli.output import Format, show
 from sightline.cli.predict import _files
@@ -353,6 +354,20 @@ def test_a_name_that_is_no_text_is_printed(monkeypatch):
         main()
     assert end.value.code == 0
     assert stdout.buffer.getvalue() == b"caf\\udce9.jpg\n"
+
+
+def test_a_net_of_grey_images_is_refused_in_words(tmp_path, pictures):
+    save_pretrained(create_model("resnet_mini", num_classes=3, in_chans=1), tmp_path / "grey")
+    answer = sightline("predict", "--run", tmp_path / "grey", pictures / "grey.png")
+    assert (answer.returncode, "takes images of 1 channels" in answer.stderr) == (1, True)
+
+
+def test_resuming_where_nothing_is(tmp_path):
+    answer = sightline("train", "--out", tmp_path / "no", "--resume")
+    assert (answer.returncode, "holds no run to resume" in " ".join(answer.stderr.replace("│", "").split())) == (
+        2,
+        True,
+    )
 
 
 def test_predict_skips_what_is_hidden(tmp_path):
