@@ -11,7 +11,7 @@ Ours:   queries and keys have C // 8 channels, as in the authors' code, but at l
 Legend: B batch, C in_channels, D query_channels, R recurrence, T frames, H W rows and columns.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import torch
@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sightline.layers.criss_cross_pass import passes, possible
+from sightline.layers.projection import bias_of, plain
 from sightline.ops.criss_cross_attention import CRISS_CROSS_ATTENTION
 from sightline.ops.support import CrissCross
 from sightline.ops.tap import Tap
@@ -72,23 +73,28 @@ class CrissCrossAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim != self.axes.count(",") + 1:
             raise ValueError(f"{type(self).__name__} takes {self.axes}; got a tensor of shape {tuple(x.shape)}")
-        first = x.is_contiguous()
-        weight, bias = self._projection()
-        if possible(self.attend, x, weight, bias, self.gamma):
-            x = passes(x, weight, bias, self.gamma, self.recurrence)
+        first, joined = x.is_contiguous(), self._joined()
+        if joined is not None and possible(self.attend, x, *joined, self.gamma):
+            x = passes(x, *joined, self.gamma, self.recurrence)
             return x.contiguous() if first else x
         x = x.contiguous(memory_format=self.channels_last)
-        channels = [layer.out_channels for layer in (self.query, self.key, self.value)]
         for _ in range(self.recurrence):
             # no name holds queries, keys and values: they are gone before the sum and the next pass need memory
-            x = torch.addcmul(x, self.gamma, self.attend(*self.convolve(x, weight, bias).split(channels, dim=1)))
+            x = torch.addcmul(x, self.gamma, self.attend(*self._project(x, joined)))
         return x.contiguous() if first else x
 
-    def _projection(self) -> tuple[Tensor, Tensor]:
-        """Weights and biases of queries, keys and values as those of one convolution."""
-        layers = (self.query, self.key, self.value)
-        weight, bias = (torch.cat([getattr(layer, name) for layer in layers]) for name in ("weight", "bias"))
-        return weight, bias
+    def _joined(self) -> tuple[Tensor, Tensor] | None:
+        """Weights and biases of queries, keys and values as those of one convolution; None where each wants to be called."""
+        maps = (self.query, self.key, self.value)
+        if not all(map(plain, maps)):
+            return None
+        return torch.cat([one.get_parameter("weight") for one in maps]), torch.cat([bias_of(one) for one in maps])
+
+    def _project(self, x: Tensor, joined: tuple[Tensor, Tensor] | None) -> Sequence[Tensor]:
+        maps = (self.query, self.key, self.value)
+        if joined is None:
+            return [one(x) for one in maps]
+        return self.convolve(x, *joined).split([one.out_channels for one in maps], dim=1)
 
 
 class CrissCrossAttention3d(CrissCrossAttention):

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sightline.layers.projection import hooked
 from sightline.ops.criss_cross_attention import criss_cross_attention
 from sightline.ops.dispatch import kernels_allowed
 from sightline.ops.native import operator
@@ -24,8 +25,7 @@ from sightline.ops.tap import Tap
 
 def possible(attend: Tap, *tensors: Tensor) -> bool:
     """Whether passes may run here: float32 on the CPU, by the kernels, operands and result of `attend` wanted by nobody."""
-    watched = attend._forward_hooks or attend._forward_pre_hooks or attend._backward_hooks or attend._backward_pre_hooks
-    if watched or torch.compiler.is_compiling() or not kernels_allowed(attend.options["backend"]):
+    if hooked(attend) or torch.compiler.is_compiling() or not kernels_allowed(attend.options["backend"]):
         return False
     narrow = torch.is_autocast_enabled("cpu") or any(one.dtype is not torch.float32 for one in tensors)
     return not narrow and operator.objection(*tensors) is None

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sightline.layers.local_relation import LocalRelation2d
-from sightline.layers.projection import plain
+from sightline.layers.projection import hooked, plain
 from sightline.ops.native.operator import channels_last
 from sightline.ops.precision import widen, without_autocast
 
@@ -39,15 +39,10 @@ class LocalRelationStem2d(nn.Sequential):
     def _joinable(self, channels: int) -> bool:
         """Both are the modules they were, nobody watches what lies between them, and image channels are fewer than a group's."""
         first, relation = self
-        if type(relation) is not LocalRelation2d or relation._forward_hooks or relation._forward_pre_hooks:
+        if type(relation) is not LocalRelation2d or hooked(relation):
             return False
         options, maps = relation.attend.options, (first, relation.query, relation.key, relation.out)
-        if (
-            relation._backward_hooks
-            or relation._backward_pre_hooks
-            or not all(map(plain, maps))
-            or first.bias is not None
-        ):
+        if not all(map(plain, maps)) or first.bias is not None:
             return False
         even = options["order"] == "contiguous" and options["share"] is None
         return even and channels * relation.query.out_channels < first.out_channels

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sightline.layers.projection import hooked
 from sightline.layers.san_parts import ChannelLinear
 from sightline.ops import window
 from sightline.ops.dispatch import asked, free_to_choose, kernels_allowed
@@ -66,7 +67,7 @@ def _objection(mapping: nn.Sequential, options: Mapping[str, Any]) -> str | None
         return f"they take stride and dilation 1; got {options['stride']} and {options['dilation']}"
     if [type(one) for one in mapping] != [nn.BatchNorm2d, nn.ReLU, ChannelLinear] * (len(mapping) // 3):
         return "they take a mapping of batch norms, ReLUs and linear maps, no other modules"
-    if any(one._forward_hooks or one._forward_pre_hooks or one._backward_hooks for one in (mapping, *mapping)):
+    if any(map(hooked, (mapping, *mapping))):
         return "hooks in the mapping want its modules called"
     return None
 

@@ -16,7 +16,7 @@ Legend: B batch, C in_channels, F out_channels, M mixtures, K side of the footpr
 import torch
 from torch import Tensor, nn
 
-from sightline.layers.projection import plain
+from sightline.layers.projection import hooked, plain
 from sightline.layers.sasa import RELATIVE
 from sightline.ops.dispatch import kernels_allowed
 from sightline.ops.native import operator
@@ -116,12 +116,7 @@ def pixels_for_kernels(stem: AttentionStem2d, x: Tensor) -> Tensor | None:
     maps = (stem.query, stem.key, stem.value)
     if stem.footprint != "block" or not kernels_allowed(stem.attend.options["backend"]) or not all(map(plain, maps)):
         return None
-    if (
-        stem.attend._forward_hooks
-        or stem.attend._forward_pre_hooks
-        or x.device.type != "cpu"
-        or not x.is_floating_point()
-    ):
+    if hooked(stem.attend) or x.device.type != "cpu" or not x.is_floating_point():
         return None
     pixels = x.to(torch.get_autocast_dtype("cpu")) if torch.is_autocast_enabled("cpu") else x
     return pixels if operator.objection(pixels, *stem.parameters()) is None else None

@@ -6,6 +6,8 @@ import math
 
 import pytest
 import torch
+from torch import nn
+from torch.nn.utils import prune
 
 from sightline.layers import CrissCrossAttention, CrissCrossAttention3d
 from sightline.layers.criss_cross_pass import side_by_side
@@ -185,6 +187,27 @@ def test_passes_by_kernels_are_those_of_the_reference(size, last):
             parameter.requires_grad_(all(layer.get_parameter(name) is not one for one in frozen))
         kept = [parameter.requires_grad for parameter in some.parameters()]
         close(answers(some, x, g), [exact[0], *(one for one, want in zip(exact[2:], kept, strict=True) if want)])
+
+
+@pytest.mark.parametrize("kind", [CrissCrossAttention, CrissCrossAttention3d])
+def test_projections_that_were_changed_hooked_or_pruned_are_called(kind):
+    layer, seen = shaken(kind(6, 3)).double(), []
+    x = torch.randn(2, 6, *(5, 7, 3)[: layer.axes.count(",") - 1], dtype=torch.float64)
+    expected = layer(x)
+    layer.key.bias = None  # it adds to every logit of a query the same
+    torch.testing.assert_close(layer(x), expected)
+    layer.query = nn.Sequential(layer.query)
+    torch.testing.assert_close(layer(x), expected)
+    handle = layer.value.register_forward_hook(lambda *_: seen.append("value"))
+    torch.testing.assert_close(layer(x), expected)
+    assert seen == ["value"] * layer.recurrence
+    handle.remove()
+    prune.l1_unstructured(layer.value, "weight", 0.5)
+    for _ in range(2):  # a hook makes the weight anew for every backward pass
+        layer(x).sum().backward()
+    pruned = layer(x)
+    layer.value.weight_orig.data.zero_()
+    assert not torch.allclose(layer(x), pruned)
 
 
 def test_passes_can_be_differentiated_again():

@@ -184,6 +184,9 @@ def test_whoever_wants_to_see_the_operands_gets_them():
         torch.testing.assert_close(layer(x), expected)
         handle.remove()
     assert seen == [layer.attend, layer.query]
+    handle = layer.attend.register_full_backward_hook(lambda *_: None)
+    assert pixels_for_kernels(layer, x) is None
+    handle.remove()
     assert pixels_for_kernels(layer, x) is not None
     assert pixels_for_kernels(small(footprint="window"), x) is None
     with use_backend("reference"):
