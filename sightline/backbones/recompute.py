@@ -33,8 +33,9 @@ def _uncounted(block: nn.Module) -> Iterator[None]:
     """Within the context batch norms move none of their running statistics."""
     norms = [one for one in block.modules() if isinstance(one, _BatchNorm)]
     kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-    for norm in norms:
-        norm.momentum, norm.num_batches_tracked = 0.0, None
+    for norm, (_, batches) in zip(norms, kept, strict=True):
+        # a copy of the counter, for a synchronised norm fails without one
+        norm.momentum, norm.num_batches_tracked = 0.0, None if batches is None else batches.clone()
     try:
         yield
     finally:

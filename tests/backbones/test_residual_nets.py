@@ -215,6 +215,13 @@ def test_wide_nets_start_he_normal_and_nothing_at_zero():
             assert module.weight.eq(1).all()
 
 
+def test_checkpointing_takes_synchronised_norms():
+    net = nn.SyncBatchNorm.convert_sync_batchnorm(Trunk(NETS["resnet_mini"].config, 3, img_size=8)).train()
+    net.set_grad_checkpointing()
+    net(torch.randn(2, 3, 8, 8)).square().sum().backward()
+    assert {int(one.num_batches_tracked) for one in net.modules() if isinstance(one, nn.SyncBatchNorm)} == {1}
+
+
 def test_checkpointing_and_stochastic_depth_reach_every_kind_of_block():
     config = replace(NETS["conv_wide_resnet28_10"].config, layers=(2, 1, 1), widths=(8, 8, 16))
     net = Trunk(config, 3, img_size=9, drop_path_rate=0.4)
