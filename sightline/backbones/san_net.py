@@ -17,11 +17,12 @@ from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
-from timm.layers import DropPath, SelectAdaptivePool2d
+from timm.layers import DropPath
 from timm.models import build_model_with_cfg
 from torch import Tensor, nn
 
 from sightline.backbones.catalogue import Net
+from sightline.backbones.pooled_head import classifier, pool
 from sightline.backbones.recompute import recomputed_in_turn
 from sightline.backbones.register import SMALL, register
 from sightline.backbones.stage_intermediates import StageIntermediates
@@ -112,9 +113,12 @@ class SAN(StageIntermediates):
         num_classes: outputs; 0 gives pooled features.
         in_chans: image channels.
         img_size: accepted as every small net does; no part of this one depends on it.
-        global_pool: timm's pooling name ("avg", "max", ...), "" for none.
+        global_pool: timm's pooling name ("avg", "max", ...), "" for none, with num_classes=0.
         drop_rate: dropout before the classifier.
         drop_path_rate: stochastic depth of the last block, growing linearly from 0.
+
+    Raises:
+        ValueError: classes are asked for where nothing is pooled.
     """
 
     def __init__(
@@ -141,8 +145,8 @@ class SAN(StageIntermediates):
             self.feature_info.append({"num_chs": width, "reduction": reduction, "module": f"stages.{stage}"})
         self.stages = nn.Sequential(*stages)
         self.num_features = self.head_hidden_size = channels
-        self.global_pool = SelectAdaptivePool2d(pool_type=global_pool, flatten=bool(global_pool))
-        self.head = _classifier(channels, num_classes)
+        self.global_pool = pool(global_pool)
+        self.head = classifier(channels, num_classes, self.global_pool)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """The feature map (B, num_features, H', W') before pooling."""
@@ -167,11 +171,14 @@ class SAN(StageIntermediates):
         return self.head
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replace the classifier by a fresh one (0: none) and, when given, the pooling."""
-        self.num_classes = num_classes
-        if global_pool is not None:
-            self.global_pool = SelectAdaptivePool2d(pool_type=global_pool, flatten=bool(global_pool))
-        self.head = _classifier(self.num_features, num_classes).to(next(self.parameters()))
+        """Replace the classifier by a fresh one (0: none) and, when given, the pooling.
+
+        Raises:
+            ValueError: classes are asked for where nothing is pooled.
+        """
+        pooling = self.global_pool if global_pool is None else pool(global_pool)
+        self.head = classifier(self.num_features, num_classes, pooling).to(next(self.parameters()))
+        self.global_pool, self.num_classes = pooling, num_classes
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute each block in the backward pass instead of keeping its activations."""
@@ -194,10 +201,6 @@ class SAN(StageIntermediates):
     def no_weight_decay(self) -> set[str]:
         """Parameters that weight decay must spare: none, as in the paper."""
         return set()
-
-
-def _classifier(features: int, num_classes: int) -> nn.Module:
-    return nn.Linear(features, num_classes) if num_classes > 0 else nn.Identity()
 
 
 _MINI = SANConfig((1, 2, 2), widths=(96, 192, 512), kernels=(3, 5, 5), strides=(1, 2, 2))

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from timm.layers import SelectAdaptivePool2d
 from timm.models import build_model_with_cfg
 from torch import Tensor, nn
 
 from sightline.backbones.layout import FasterLayout
+from sightline.backbones.pooled_head import classifier, pool
 from sightline.backbones.recompute import recomputed_in_turn
 from sightline.backbones.residual import Block, Bottleneck, Channelwise, Place, Spatial
 from sightline.backbones.stage_intermediates import StageIntermediates
@@ -69,9 +69,12 @@ class Trunk(StageIntermediates):
         in_chans: image channels.
         img_size: side, or rows and columns, the net is built for; only relative position tables of global attention depend
             on it, any other size still runs.
-        global_pool: timm's pooling name ("avg", "max", ...), "" for none.
+        global_pool: timm's pooling name ("avg", "max", ...), "" for none, with num_classes=0.
         drop_rate: dropout before the classifier.
         drop_path_rate: stochastic depth of the last block, growing linearly from 0.
+
+    Raises:
+        ValueError: classes are asked for where nothing is pooled.
     """
 
     def __init__(
@@ -109,8 +112,8 @@ class Trunk(StageIntermediates):
             channels = neck.channels
             self.feature_info.append({"num_chs": channels, "reduction": reduction, "module": "neck"})
         self.num_features = self.head_hidden_size = channels
-        self.global_pool = SelectAdaptivePool2d(pool_type=global_pool, flatten=bool(global_pool))
-        self.fc = nn.Linear(channels, num_classes) if num_classes > 0 else nn.Identity()
+        self.global_pool = pool(global_pool)
+        self.fc = classifier(channels, num_classes, self.global_pool)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """The feature map (B, num_features, H', W') before pooling."""
@@ -150,12 +153,14 @@ class Trunk(StageIntermediates):
         return self.fc
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replace the classifier by a fresh one (0: none) and, when given, the pooling."""
-        self.num_classes = num_classes
-        if global_pool is not None:
-            self.global_pool = SelectAdaptivePool2d(pool_type=global_pool, flatten=bool(global_pool))
-        head = nn.Linear(self.num_features, num_classes) if num_classes > 0 else nn.Identity()
-        self.fc = head.to(next(self.parameters()))
+        """Replace the classifier by a fresh one (0: none) and, when given, the pooling.
+
+        Raises:
+            ValueError: classes are asked for where nothing is pooled.
+        """
+        pooling = self.global_pool if global_pool is None else pool(global_pool)
+        self.fc = classifier(self.num_features, num_classes, pooling).to(next(self.parameters()))
+        self.global_pool, self.num_classes = pooling, num_classes
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute each block in the backward pass instead of keeping its activations."""
