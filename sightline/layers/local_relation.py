@@ -18,7 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sightline.layers.projection import project
-from sightline.ops.local_relation import LOCAL_RELATION
+from sightline.layers.sasa import BORDERS
+from sightline.ops.local_relation import LOCAL_RELATION, ORDERS
+from sightline.ops.local_relation.reference import SIMILARITIES
 from sightline.ops.support import Window
 from sightline.ops.tap import Tap
 from sightline.ops.window import check_window
@@ -74,6 +76,13 @@ class LocalRelation2d(nn.Module):
         super().__init__()
         out_channels = in_channels if out_channels is None else out_channels
         check_window("LocalRelation2d", kernel_size, stride, dilation)
+        for name, given, known in (
+            ("similarity", similarity, SIMILARITIES),
+            ("border", border, BORDERS),
+            ("order", order, ORDERS),
+        ):
+            if given not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}; got {given!r}")
         if share < 1:
             raise ValueError(f"share, the channels of a weight map, must be at least 1; got {share}")
         if out_channels != in_channels and not projection:

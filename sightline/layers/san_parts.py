@@ -85,6 +85,8 @@ def channel_plan(
     rel_channels = max(out_channels // 4, 1) if rel_channels is None else rel_channels
     if share is None:
         share = next(size for size in range(min(8, out_channels), 0, -1) if out_channels % size == 0)
+    if rel_channels < 1:
+        raise ValueError(f"rel_channels must be at least 1; got {rel_channels}")
     if share < 1 or out_channels % share:
         raise ValueError(f"share must divide out_channels; got share={share}, out_channels={out_channels}")
     return out_channels, rel_channels, out_channels // share

@@ -21,6 +21,7 @@ from sightline.ops.tap import Tap
 from sightline.ops.window import check_window
 
 RELATIVE = ("per_head", "shared", "none")
+BORDERS = ("exclude", "zero")
 
 
 class StandAloneSelfAttention2d(nn.Module):
@@ -66,10 +67,12 @@ class StandAloneSelfAttention2d(nn.Module):
         super().__init__()
         out_channels = in_channels if out_channels is None else out_channels
         check_window("StandAloneSelfAttention2d", kernel_size, stride, dilation)
-        if out_channels % heads:
+        if heads < 1 or out_channels % heads:
             raise ValueError(f"heads must divide out_channels; got heads={heads}, out_channels={out_channels}")
         if relative not in RELATIVE:
             raise ValueError(f"relative must be one of {', '.join(RELATIVE)}; got {relative!r}")
+        if border not in BORDERS:
+            raise ValueError(f"border must be one of {', '.join(BORDERS)}; got {border!r}")
         if downsample not in ("pool", "stride"):
             raise ValueError(f"downsample must be 'pool' or 'stride'; got {downsample!r}")
         factory = {"device": device, "dtype": dtype}

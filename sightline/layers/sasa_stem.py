@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from sightline.layers.projection import hooked, plain
-from sightline.layers.sasa import RELATIVE
+from sightline.layers.sasa import BORDERS, RELATIVE
 from sightline.ops.dispatch import kernels_allowed
 from sightline.ops.native import operator
 from sightline.ops.pixel_attention import pixel_attention
@@ -65,12 +65,14 @@ class AttentionStem2d(nn.Module):
     ) -> None:
         super().__init__()
         check_footprint("AttentionStem2d", footprint, kernel_size)
-        if out_channels % heads:
+        if heads < 1 or out_channels % heads:
             raise ValueError(f"heads must divide out_channels; got heads={heads}, out_channels={out_channels}")
         if mixtures < 1:
             raise ValueError(f"mixtures must be at least 1; got {mixtures}")
         if relative not in RELATIVE:
             raise ValueError(f"relative must be one of {', '.join(RELATIVE)}; got {relative!r}")
+        if border not in BORDERS:
+            raise ValueError(f"border must be one of {', '.join(BORDERS)}; got {border!r}")
         factory = {"device": device, "dtype": dtype}
         depth = out_channels // heads
         width = depth if embedding is None else embedding

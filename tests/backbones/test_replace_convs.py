@@ -278,6 +278,8 @@ def test_works_with_everything_a_net_works_with(operator):
         (("sasa",), {"head": 8}, TypeError, "no option 'head'; it has: kernel_size, heads"),
         (("sasa",), {"stride": 2}, TypeError, "stride is not an option of 'sasa', it is taken from the net"),
         (("san_pairwise",), {"relation": "sum"}, ValueError, "replace_convs: 1: .*got 'sum'"),
+        (("sasa",), {"border": "reflect"}, ValueError, "replace_convs: 1: .*got 'reflect'"),
+        (("lrnet",), {"similarity": "sum"}, ValueError, "replace_convs: 1: .*got 'sum'"),
     ],
 )
 def test_errors(arguments, options, error, message):

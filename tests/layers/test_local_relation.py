@@ -140,3 +140,10 @@ def test_errors_quote_value_and_rule():
         LocalRelation2d(8, share=0)
     with pytest.raises(ValueError, match="geometry_hidden must be at least 1; got 0"):
         LocalRelation2d(8, geometry_hidden=0)
+    for name, known in (
+        ("similarity", "multiply, squared_difference, absolute_difference"),
+        ("border", "exclude, zero"),
+        ("order", "contiguous, interleaved"),
+    ):
+        with pytest.raises(ValueError, match=f"{name} must be one of {known}; got 'none'"):
+            LocalRelation2d(8, **{name: "none"})

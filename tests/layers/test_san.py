@@ -152,6 +152,7 @@ def test_coordinates_are_column_and_row_from_minus_one_to_one():
         (PairwiseSelfAttention2d, {"share": 3}, "share must divide out_channels; got share=3, out_channels=8"),
         (PairwiseSelfAttention2d, {"relation": "star"}, "kind must be one of subtraction, .*; got 'star'"),
         (PairwiseSelfAttention2d, {"position": "learned"}, "position must be one of .*; got 'learned'"),
+        (PairwiseSelfAttention2d, {"rel_channels": 0}, "rel_channels must be at least 1; got 0"),
         (PairwiseSelfAttention2d, {"mapping_depth": 0}, "mapping_depth must be at least 1; got 0"),
         (PatchwiseSelfAttention2d, {"border": "exclude"}, "border must be one of reflect, zero; got 'exclude'"),
         (PatchwiseSelfAttention2d, {"relation": "dot"}, "kind must be one of concatenation, star, clique; got 'dot'"),

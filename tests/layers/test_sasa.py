@@ -53,6 +53,10 @@ def test_errors_quote_value_and_rule():
         StandAloneSelfAttention2d(8, 8, relative="both")
     with pytest.raises(ValueError, match="downsample must be 'pool' or 'stride'; got 'max'"):
         StandAloneSelfAttention2d(8, 8, downsample="max")
+    with pytest.raises(ValueError, match="heads must divide out_channels; got heads=0, out_channels=8"):
+        StandAloneSelfAttention2d(8, 8, heads=0)
+    with pytest.raises(ValueError, match="border must be one of exclude, zero; got 'reflect'"):
+        StandAloneSelfAttention2d(8, 8, border="reflect")
 
 
 @pytest.mark.parametrize("stride", [2, 3])

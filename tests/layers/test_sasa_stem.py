@@ -264,3 +264,7 @@ def test_errors_quote_value_and_rule():
         AttentionStem2d(heads=3)
     with pytest.raises(ValueError, match="mixtures must be at least 1; got 0"):
         AttentionStem2d(mixtures=0)
+    with pytest.raises(ValueError, match="heads must divide out_channels; got heads=0, out_channels=64"):
+        AttentionStem2d(heads=0)
+    with pytest.raises(ValueError, match="border must be one of exclude, zero; got 'reflect'"):
+        AttentionStem2d(border="reflect")
