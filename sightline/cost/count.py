@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from sightline.ops.precision import dtype_of
 from sightline.ops.tap import Cost, Tap
 
 # modules that neither count nor change a shape: skipped, for on the meta device they take longer than the convolutions
@@ -78,7 +79,7 @@ def count_spent(model: nn.Module, image_size: Sequence[int], in_chans: int = 3) 
         tap.register_forward_hook(leave, with_kwargs=True)
     height, width = image_size
     with counter, torch.no_grad():
-        model(torch.empty(1, in_chans, height, width, device="meta"))
+        model(torch.empty(1, in_chans, height, width, device="meta", dtype=dtype_of(model)))
     outside = (counter.get_total_flops() - inside[0]) // 2
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return ModelCost(parameters, outside + sum(one.cost.macs for one in calls), (height, width), tuple(calls))

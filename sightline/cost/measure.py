@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from sightline.cost.timing import timed
+from sightline.ops.precision import dtype_of
 
 
 class PeakMemory(TorchDispatchMode):
@@ -47,7 +48,7 @@ class PeakMemory(TorchDispatchMode):
 def peak_memory(model: nn.Module, image_size: tuple[int, int], batch_size: int, in_chans: int = 3) -> int:
     """Bytes of activations and gradients that one training step holds at its peak, parameters included."""
     parameters = sum(p.numel() * p.element_size() for p in model.parameters())
-    images = torch.zeros(batch_size, in_chans, *image_size)
+    images = torch.zeros(batch_size, in_chans, *image_size, dtype=dtype_of(model))
     model = copy.deepcopy(model)  # a training step changes the statistics of batch normalisation
     with PeakMemory() as memory:
         training_step(model, images)
@@ -64,7 +65,7 @@ def throughput(
 ) -> float:
     """Images per second: median over repeated steps, at least three and about `seconds` in all, after one warm-up step."""
     model = copy.deepcopy(model)
-    images = torch.rand(batch_size, in_chans, *image_size)
+    images = torch.rand(batch_size, in_chans, *image_size, dtype=dtype_of(model))
     step = training_step if training else inference
     step(model, images)
     times: list[float] = []

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sightline.data import ImageSet, normalise
+from sightline.ops.precision import dtype_of
 
 BINS = 15
 
@@ -146,11 +147,6 @@ def _all_logits(
     finally:
         model.train(was_training)
     return torch.cat(parts), median(rates[:-1] or rates)
-
-
-def dtype_of(model: nn.Module) -> torch.dtype:
-    """The type of a model's first parameter that has fractions; float32 for a model without one."""
-    return next((one.dtype for one in model.parameters() if one.is_floating_point()), torch.float32)
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -1,10 +1,10 @@
-"""The dtype rule of all references: compute in float32 or wider, return the query's dtype."""
+"""The dtype rule of all references: compute in float32 or wider, return the query's dtype; and the dtype of a model."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 _DEVICES = ("cpu", "cuda", "xpu", "mps", "hpu", "mtia", "xla", "maia", "ipu")
 _AUTOCASTS = frozenset(  # asked once: torch 2.11 can not compile the question
@@ -19,6 +19,11 @@ def widen(*tensors: Tensor | None) -> list[Any]:
         if tensor is not None:
             dtype = torch.promote_types(dtype, tensor.dtype)
     return [None if tensor is None else tensor.to(dtype) for tensor in tensors]
+
+
+def dtype_of(model: nn.Module) -> torch.dtype:
+    """The type of a model's first parameter that has fractions; float32 for a model without one."""
+    return next((one.dtype for one in model.parameters() if one.is_floating_point()), torch.float32)
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[object]:

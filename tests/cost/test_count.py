@@ -61,3 +61,13 @@ def test_throughput_leaves_the_model_alone():
     assert not model.training
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, before[name]), name
+
+
+@pytest.mark.parametrize(("dtype", "size"), [(torch.float64, 8), (torch.bfloat16, 2)])
+def test_nets_of_other_precisions(dtype, size):
+    model = sightline.create_model("sasa_resnet_mini", num_classes=2)
+    plain, counted = count(model, (9, 8)), count(model.to(dtype), (9, 8))
+    assert (counted.macs, counted.parameters) == (plain.macs, plain.parameters)
+    assert counted.ops[0].cost.bytes_moved == plain.ops[0].cost.bytes_moved * size // 4
+    assert peak_memory(model, (9, 8), 2) > 0
+    assert throughput(model, (9, 8), 2, training=False, seconds=0) > 0

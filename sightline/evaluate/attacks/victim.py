@@ -6,8 +6,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from sightline.evaluate.accuracy import device_of, dtype_of
+from sightline.evaluate.accuracy import device_of
 from sightline.evaluate.attacks.losses import Loss
+from sightline.ops.precision import dtype_of
 
 
 class Attacked(nn.Module):
