@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sightline.layers.criss_cross_pass import passes, possible
-from sightline.layers.projection import bias_of, plain
+from sightline.layers.projection import joined, plain
 from sightline.ops.criss_cross_attention import CRISS_CROSS_ATTENTION
 from sightline.ops.support import CrissCross
 from sightline.ops.tap import Tap
@@ -73,14 +73,14 @@ class CrissCrossAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim != self.axes.count(",") + 1:
             raise ValueError(f"{type(self).__name__} takes {self.axes}; got a tensor of shape {tuple(x.shape)}")
-        first, joined = x.is_contiguous(), self._joined()
-        if joined is not None and possible(self.attend, x, *joined, self.gamma):
-            x = passes(x, *joined, self.gamma, self.recurrence)
+        first, whole = x.is_contiguous(), self._joined()
+        if whole is not None and possible(self.attend, x, *whole, self.gamma):
+            x = passes(x, *whole, self.gamma, self.recurrence)
             return x.contiguous() if first else x
         x = x.contiguous(memory_format=self.channels_last)
         for _ in range(self.recurrence):
             # no name holds queries, keys and values: they are gone before the sum and the next pass need memory
-            x = torch.addcmul(x, self.gamma, self.attend(*self._project(x, joined)))
+            x = torch.addcmul(x, self.gamma, self.attend(*self._project(x, whole)))
         return x.contiguous() if first else x
 
     def _joined(self) -> tuple[Tensor, Tensor] | None:
@@ -88,13 +88,14 @@ class CrissCrossAttention(nn.Module):
         maps = (self.query, self.key, self.value)
         if not all(map(plain, maps)):
             return None
-        return torch.cat([one.get_parameter("weight") for one in maps]), torch.cat([bias_of(one) for one in maps])
+        weight, bias = joined(maps)
+        return weight, weight.new_zeros(len(weight)) if bias is None else bias
 
-    def _project(self, x: Tensor, joined: tuple[Tensor, Tensor] | None) -> Sequence[Tensor]:
+    def _project(self, x: Tensor, whole: tuple[Tensor, Tensor] | None) -> Sequence[Tensor]:
         maps = (self.query, self.key, self.value)
-        if joined is None:
+        if whole is None:
             return [one(x) for one in maps]
-        return self.convolve(x, *joined).split([one.out_channels for one in maps], dim=1)
+        return self.convolve(x, *whole).split([one.out_channels for one in maps], dim=1)
 
 
 class CrissCrossAttention3d(CrissCrossAttention):

@@ -9,6 +9,8 @@ Ours:   both are linear in what they map, so the wide x need not exist: queries 
 Legend: B batch, I image channels, C channels of x, F out_channels, G groups, m channels a group, H W rows and columns.
 """
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -61,7 +63,7 @@ class LocalRelationStem2d(nn.Sequential):
     @staticmethod
     def _weights(first: nn.Module, relation: LocalRelation2d) -> tuple[Tensor, Tensor, Tensor]:
         """The weights of queries (G, I, 1, 1), of keys, and of the output (F, G*I, 1, 1)."""
-        maps = [one.get_parameter("weight") for one in (first, relation.query, relation.key, relation.out)]
+        maps = [cast(nn.Conv2d, one).weight for one in (first, relation.query, relation.key, relation.out)]
         with without_autocast(maps[0].device):
             inner, query, key, out = (one.flatten(1) for one in widen(*maps))  # C, I; G, C; G, C; F, C
             split = (query.shape[0], -1)

@@ -4,6 +4,7 @@ The modules keep their parameters and names; where one of them is hooked, replac
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -14,10 +15,21 @@ def project(x: Tensor, maps: Sequence[nn.Module]) -> tuple[Tensor, ...]:
     """What each of `maps` makes of x (B, C, H, W)."""
     if x.device.type != "cpu" or not all(plain(one) for one in maps):
         return tuple(one(x) for one in maps)
-    weights = torch.cat([one.get_parameter("weight") for one in maps])
-    biases = [bias_of(one) for one in maps]
-    bias = None if all(one.bias is None for one in maps) else torch.cat(biases)
-    return F.conv2d(x, weights, bias).split([len(one) for one in biases], dim=1)
+    widths = [one.out_channels for one in cast(Sequence[nn.Conv2d], maps)]
+    return F.conv2d(x, *joined(maps)).split(widths, dim=1)
+
+
+def joined(maps: Sequence[nn.Module]) -> tuple[Tensor, Tensor | None]:
+    """Weights and biases of `plain` modules as those of one; zeros for a bias that one lacks, None where all do."""
+    convolutions = cast(Sequence[nn.Conv2d], maps)
+    # no get_parameter: within torch.func.functional_call they are tensors, but not parameters
+    weights, biases = [one.weight for one in convolutions], [one.bias for one in convolutions]
+    if all(bias is None for bias in biases):
+        return torch.cat(weights), None
+    whole = [
+        weight.new_zeros(len(weight)) if bias is None else bias for weight, bias in zip(weights, biases, strict=True)
+    ]
+    return torch.cat(weights), torch.cat(whole)
 
 
 def plain(module: nn.Module) -> bool:
@@ -32,9 +44,3 @@ def hooked(module: nn.Module) -> bool:
     """Whether somebody hooked a module, who waits for it to be called."""
     hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
     return any(hooks)
-
-
-def bias_of(module: nn.Module) -> Tensor:
-    """The bias of a convolution, zeros where it has none."""
-    weight = module.get_parameter("weight")
-    return weight.new_zeros(weight.shape[0]) if module.bias is None else module.get_parameter("bias")

@@ -69,9 +69,22 @@ def check_graphs(build: Callable[[], nn.Module], channels: int) -> None:
     torch.testing.assert_close(program.module()(x[:1]), layer(x[:1]))
 
 
+def check_functional(build: Callable[[], nn.Module], channels: int) -> None:
+    """torch.func.functional_call with tensors for parameters gives the output and the gradients of the parameters."""
+    layer, x = build().eval(), torch.randn(2, channels, 5, 6)
+    y = layer(x)
+    expected = torch.autograd.grad(y.square().sum(), list(layer.parameters()), materialize_grads=True)
+    held = {name: one.detach().clone().requires_grad_() for name, one in layer.named_parameters()}
+    z = torch.func.functional_call(layer, held, (x,))
+    torch.testing.assert_close(z, y)
+    found = torch.autograd.grad(z.square().sum(), list(held.values()), materialize_grads=True)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
 def check_layer(build: Callable[[], nn.Module], channels: int, stride: int = 1) -> None:
     """All of the above."""
     check_sizes(build, channels, stride)
     check_dtypes(build, channels)
     check_copies(build, channels)
+    check_functional(build, channels)
     check_graphs(build, channels)
