@@ -182,7 +182,7 @@ class SAN(StageIntermediates):
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute each block in the backward pass instead of keeping its activations."""
-        for module in self.stages:
+        for module in self.modules():  # a stage may stand inside what `insert_blocks` put in its place
             if isinstance(module, SANStage):
                 module.grad_checkpointing = enable
 

@@ -76,12 +76,12 @@ def count_entry(name: str, image_size: Sequence[int] | None = None, num_classes:
         image_size: rows and columns; None: the net's own. For another size than its own nothing printed is quoted.
         num_classes: outputs; None: the net's own. As above.
     """
-    own = image_size is None and num_classes is None
-    size = own_size(name) if image_size is None else (image_size[0], image_size[1])
-    classes = own_classes(name) if num_classes is None else num_classes
+    own = own_size(name), own_classes(name)
+    size = own[0] if image_size is None else (image_size[0], image_size[1])
+    classes = own[1] if num_classes is None else num_classes
     with torch.device("meta"), _Unfilled():
         model = create_model(name, num_classes=classes, img_size=size)
-    printed = NETS[name].printed if own else None
+    printed = NETS[name].printed if (size, classes) == own else None
     return Entry(name, classes, count_spent(model, size), printed or NOTHING)
 
 

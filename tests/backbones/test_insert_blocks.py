@@ -10,6 +10,7 @@ import torchvision
 from torch import nn
 
 import sightline
+from sightline.backbones.san_net import SANStage
 from sightline.layers import CrissCrossAttention, NonLocalBlock2d
 
 
@@ -84,6 +85,14 @@ def test_a_module_inside_another():
     report = sightline.insert_blocks(net, "nonlocal", after=["1.0", "1"], image_size=8, inter_channels=3)
     assert sorted(report.inserted) == ["1.0.block", "1.nonlocal_block"]
     assert isinstance(net[1][0].block, NonLocalBlock2d)
+
+
+def test_a_stage_of_san_inside_another_module_is_checkpointed_too():
+    net = sightline.create_model("san_mini_patchwise", num_classes=2)
+    report = sightline.insert_blocks(net, "criss_cross", after="stages.1", image_size=8)
+    assert list(report.inserted) == ["stages.1.block"]
+    net.set_grad_checkpointing()
+    assert [one.grad_checkpointing for one in net.modules() if isinstance(one, SANStage)] == [True] * 3
 
 
 def test_dtype_mode_copies_and_graphs():

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import sightline
 from sightline.backbones import NETS, own_classes, own_size
 from sightline.cost import count, count_entry, known_counts
-from sightline.cost.entries import COUNTS, Entry
+from sightline.cost.entries import COUNTS, NOTHING, Entry
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 
@@ -135,3 +135,9 @@ def test_own_size_and_classes():
     assert (own_size("lrnet50"), own_classes("resnet18")) == ((224, 224), 1000)
     with pytest.raises(ValueError, match=r"did you mean .*lrnet50"):
         own_size("lrnet5O")
+
+
+def test_a_print_belongs_to_the_size_and_classes_it_is_of():
+    assert count_entry("conv_resnet26", (224, 224), 1000).printed == NETS["conv_resnet26"].printed
+    assert count_entry("conv_resnet26", (224, 192)).printed == NOTHING
+    assert count_entry("conv_resnet26", None, 10).printed == NOTHING
