@@ -53,6 +53,9 @@ class SANConfig:
         value_ratio: channels over value channels (r2).
         share: channels that have one attention weight.
         stem_width: channels of the stem.
+
+    Raises:
+        ValueError: a stage of `layers` has no width, kernel or stride, or there are more widths.
     """
 
     layers: tuple[int, ...]
@@ -64,6 +67,14 @@ class SANConfig:
     value_ratio: int = 4
     share: int = 8
     stem_width: int = 64
+
+    def __post_init__(self) -> None:
+        stages = len(self.layers)
+        if len(self.widths) != stages or min(len(self.kernels), len(self.strides)) < stages:
+            raise ValueError(
+                f"widths, kernels and strides must have a value for each of the {stages} stages of layers; "
+                f"got {len(self.widths)}, {len(self.kernels)} and {len(self.strides)}"
+            )
 
 
 class SANBlock(nn.Module):

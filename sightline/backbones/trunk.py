@@ -40,6 +40,9 @@ class TrunkConfig:
         gate: made from the channels, for every block: acts on its branch before the sum.
         context: blocks added to the trunk, made from the channels: (stage, block) -> factory; applied after that block.
         neck: made from the channels, after the last stage; a module that tells its output `channels`.
+
+    Raises:
+        ValueError: a stage of `layers` has no width, operator, stride or output.
     """
 
     layers: tuple[int, ...]
@@ -54,6 +57,14 @@ class TrunkConfig:
     gate: Channelwise | None = None
     context: tuple[tuple[tuple[int, int], Channelwise], ...] = ()
     neck: Callable[[int], Any] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("widths", "spatial", "strides", "outputs"):
+            given = getattr(self, name)
+            if given is not None and len(given) < len(self.layers):
+                raise ValueError(
+                    f"{name} must have a value for each of the {len(self.layers)} stages of layers; got {len(given)}"
+                )
 
     def channels(self, stage: int) -> int:
         """Output channels of a stage."""

@@ -18,6 +18,12 @@ def test_an_entry_is_a_function_of_its_module(name):
     assert entry().default_cfg["input_size"] == (3, 32, 32)
 
 
+@pytest.mark.parametrize(("name", "layers"), [("resnet_mini", 4), ("san_mini_pairwise", 4), ("san_mini_pairwise", 2)])
+def test_stages_without_a_width_are_refused(name, layers):
+    with pytest.raises(ValueError, match=f"widths must have.* {layers} stages|widths, kernels.* {layers} stages"):
+        sightline.create_model(name, layers=(1,) * layers)
+
+
 def test_timms_configuration_is_the_nets():
     cfg = timm.get_pretrained_cfg("deit_mini_distilled")
     assert (cfg.classifier, cfg.first_conv) == (("head", "head_dist"), "patch_embed.proj")
