@@ -141,6 +141,15 @@ def test_extreme_logits_and_no_images():
     assert none[2].grad.shape == (0, 5, 6, 7)
 
 
+@pytest.mark.parametrize("grid", [(0, 3), (3, 0), (0, 0), (2, 0, 3)])
+def test_maps_without_a_pixel(grid):
+    query, key, value = (one.requires_grad_() for one in operands(grid, (4, 8)))
+    y = run(query, key, value)
+    assert y.shape == value.shape
+    y.sum().backward()
+    assert [one.grad.shape for one in (query, key, value)] == [query.shape, key.shape, value.shape]
+
+
 def test_objections():
     x = torch.randn(1, 2, 3, 4, dtype=torch.float64)
     with pytest.raises(NotImplementedError, match=r"takes float32 and bfloat16 tensors on the CPU; got torch.float64"):

@@ -56,6 +56,8 @@ def backward(needed, grad, query, key, value) -> list[Tensor | None]:
 def _call(kernel, operands, maps, statistics, products, group) -> None:
     """The fields of `Arguments` in cpu.cpp, in order."""
     query, _, value = operands
+    if 0 in query.shape[2:]:
+        return  # maps without a pixel: nothing to write, and the kernels divide by their rows and columns
     read = [_readable(one) for one in operands]
     written = [_readable(maps[0]) if kernel.endswith("backward") else maps[0], *maps[1:]]
     fields = [field for one in (*read, *written) for field in _map(one)]
