@@ -45,8 +45,8 @@ def create_model(name: str, **options: Any) -> nn.Module:
     Args:
         name: see `list_models()`; timm's names work too.
         options: of the net: num_classes, in_chans, img_size, drop_rate, drop_path_rate, features_only, ..., and the fields of
-            its config, as in `create_model("vit_b16", pre_logits=True)`. An img_size is left out for nets of timm's that take
-            any size and therefore no such option.
+            its config, as in `create_model("vit_b16", pre_logits=True)`. One that is None is left at the net's own value, as
+            timm does. An img_size is left out for nets of timm's that take any size and therefore no such option.
 
     Raises:
         ValueError: nobody knows the name; the message offers the closest.
