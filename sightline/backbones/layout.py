@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from sightline.layers.projection import check_map
 from sightline.ops.dispatch import exporting
 from sightline.ops.layout import to_channels_last
 
@@ -15,6 +16,7 @@ class FasterLayout(nn.Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        check_map(x)
         if x.device.type != "cpu" or x.dtype == torch.float64 or exporting():
             return x
         return to_channels_last(x)

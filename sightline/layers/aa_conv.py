@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sightline.layers.projection import check_map
 from sightline.ops.global_attention import GLOBAL_ATTENTION
 from sightline.ops.support import Global
 from sightline.ops.tap import Tap
@@ -86,6 +87,7 @@ class AttentionAugmentedConv2d(nn.Module):
         self.attend = Tap(GLOBAL_ATTENTION, Global(), backend=backend)
 
     def forward(self, x: Tensor) -> Tensor:
+        check_map(x)
         attended = self._attention(x)
         return attended if self.conv is None else torch.cat([self.conv(x), attended], dim=1)
 

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sightline.layers.projection import project
+from sightline.layers.projection import check_map, project
 from sightline.layers.sasa import BORDERS
 from sightline.ops.local_relation import LOCAL_RELATION, ORDERS
 from sightline.ops.local_relation.reference import SIMILARITIES
@@ -114,6 +114,7 @@ class LocalRelation2d(nn.Module):
         self.out = nn.Conv2d(in_channels, out_channels, 1, bias=bias, **factory) if projection else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
+        check_map(x)
         step = self.stride
         if step > 1:
             query, key = self.query(x[:, :, ::step, ::step]), self.key(x)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sightline.layers.local_relation import LocalRelation2d
-from sightline.layers.projection import hooked, plain
+from sightline.layers.projection import check_map, hooked, plain
 from sightline.ops.native.operator import channels_last
 from sightline.ops.precision import widen, without_autocast
 
@@ -33,6 +33,7 @@ class LocalRelationStem2d(nn.Sequential):
         super().__init__(first, relation)
 
     def forward(self, input: Tensor) -> Tensor:
+        check_map(input)
         first, relation = self
         if input.device.type == "cpu" and isinstance(relation, LocalRelation2d) and self._joinable(input.shape[1]):
             return self._joined(input, first, relation)

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sightline.layers.projection import check_map
+
 BORDERS = ("pad", "drop", "refuse")
 
 
@@ -69,6 +71,7 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(channels, dim, patch_size, patch_size, bias=bias, device=device, dtype=dtype)
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        check_map(x)
         x = x if self.backbone is None else self.backbone(x)
         self._check(x.shape[2], x.shape[3])
         if self.border == "pad":

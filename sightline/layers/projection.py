@@ -19,6 +19,12 @@ def project(x: Tensor, maps: Sequence[nn.Module]) -> tuple[Tensor, ...]:
     return F.conv2d(x, *joined(maps)).split(widths, dim=1)
 
 
+def check_map(x: Tensor) -> None:
+    """Raise ValueError unless x has the axes of a batch of maps."""
+    if x.ndim != 4:
+        raise ValueError(f"maps and images are (B, C, H, W), a single one is x[None]; got shape {tuple(x.shape)}")
+
+
 def joined(maps: Sequence[nn.Module]) -> tuple[Tensor, Tensor | None]:
     """Weights and biases of `plain` modules as those of one; zeros for a bias that one lacks, None where all do."""
     convolutions = cast(Sequence[nn.Conv2d], maps)

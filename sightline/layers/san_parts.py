@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sightline.layers.projection import project
+from sightline.layers.projection import check_map, project
 from sightline.ops.window import check_window
 
 TRANSFORMS = ("distinct", "query=key", "query=key=value")
@@ -54,6 +54,7 @@ def transformed(
     x: Tensor, query: nn.Module, key: nn.Module | None, value: nn.Module | None, stride: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Queries at the centres, keys and values everywhere; a missing map is the one before it."""
+    check_map(x)
     if key is not None and value is not None and stride == 1:
         queries, keys, values = project(x, (query, key, value))
         return queries, keys, values

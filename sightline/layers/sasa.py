@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sightline.layers.projection import project
+from sightline.layers.projection import check_map, project
 from sightline.ops.local_attention import LOCAL_ATTENTION
 from sightline.ops.support import Window
 from sightline.ops.tap import Tap
@@ -101,6 +101,7 @@ class StandAloneSelfAttention2d(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        check_map(x)
         if (step := self.query_stride) > 1:
             query, (key, value) = self.query(x[:, :, ::step, ::step]), project(x, (self.key, self.value))
         else:

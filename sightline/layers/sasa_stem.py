@@ -16,7 +16,7 @@ Legend: B batch, C in_channels, F out_channels, M mixtures, K side of the footpr
 import torch
 from torch import Tensor, nn
 
-from sightline.layers.projection import hooked, plain
+from sightline.layers.projection import check_map, hooked, plain
 from sightline.layers.sasa import BORDERS, RELATIVE
 from sightline.ops.dispatch import kernels_allowed
 from sightline.ops.native import operator
@@ -106,6 +106,7 @@ class AttentionStem2d(nn.Module):
         return (self.embed_mixtures @ places.flatten(1)).softmax(dim=0)
 
     def forward(self, x: Tensor) -> Tensor:
+        check_map(x)
         if (pixels := pixels_for_kernels(self, x)) is not None:
             options = {"kernel_size": self.kernel_size, "border": self.attend.options["border"]}
             return pixel_attention(pixels, *fold(self), **options, backend="cpu")

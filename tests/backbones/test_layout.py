@@ -1,5 +1,6 @@
 """A trunk computes channels last on a CPU, whatever the image's layout, and its pyramid does too; float64 keeps its layout."""
 
+import pytest
 import torch
 
 from sightline.backbones import create_model
@@ -29,3 +30,9 @@ def test_samples_can_be_mapped_over():
     x = torch.randn(3, 1, 3, 16, 16)
     with torch.no_grad():
         torch.testing.assert_close(torch.func.vmap(model)(x)[:, 0], model(x[:, 0]), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["sasa_resnet_mini", "lrnet_mini", "vit_mini", "vit_mini_hybrid"])
+def test_an_image_without_a_batch_is_named(name):
+    with pytest.raises(ValueError, match=r"a single one is x\[None\]; got shape \(3, 8, 9\)"):
+        create_model(name)(torch.randn(3, 8, 9))

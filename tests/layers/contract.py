@@ -5,6 +5,7 @@ import io
 import pickle
 from collections.abc import Callable
 
+import pytest
 import torch
 from torch import nn
 
@@ -69,6 +70,12 @@ def check_graphs(build: Callable[[], nn.Module], channels: int) -> None:
     torch.testing.assert_close(program.module()(x[:1]), layer(x[:1]))
 
 
+def check_axes(build: Callable[[], nn.Module], channels: int) -> None:
+    """A map without a batch is named."""
+    with pytest.raises(ValueError, match=rf"\(B, C, H, W\).* got .*shape \({channels}, 5, 6\)"):
+        build()(torch.randn(channels, 5, 6))
+
+
 def check_functional(build: Callable[[], nn.Module], channels: int) -> None:
     """torch.func.functional_call with tensors for parameters gives the output and the gradients of the parameters."""
     layer, x = build().eval(), torch.randn(2, channels, 5, 6)
@@ -87,4 +94,5 @@ def check_layer(build: Callable[[], nn.Module], channels: int, stride: int = 1) 
     check_dtypes(build, channels)
     check_copies(build, channels)
     check_functional(build, channels)
+    check_axes(build, channels)
     check_graphs(build, channels)
