@@ -279,6 +279,8 @@ def test_works_with_everything_a_net_works_with(operator):
         (("sasa",), {"stride": 2}, TypeError, "stride is not an option of 'sasa', it is taken from the net"),
         (("san_pairwise",), {"relation": "sum"}, ValueError, "replace_convs: 1: .*got 'sum'"),
         (("sasa",), {"border": "reflect"}, ValueError, "replace_convs: 1: .*got 'reflect'"),
+        (("sasa",), {"heads": 0}, ValueError, "replace_convs: 1: heads and share must be at least 1; got 0"),
+        (("san_patchwise",), {"share": 0}, ValueError, "replace_convs: 1: heads and share must be at least 1; got 0"),
         (("lrnet",), {"similarity": "sum"}, ValueError, "replace_convs: 1: .*got 'sum'"),
     ],
 )

@@ -58,7 +58,13 @@ class Operator:
 
 
 def largest_divisor(number: int, at_most: int) -> int:
-    """The largest divisor of number that is not above at_most; at least 1."""
+    """The largest divisor of number that is not above at_most; at least 1.
+
+    Raises:
+        ValueError: at_most is below 1.
+    """
+    if at_most < 1:
+        raise ValueError(f"heads and share must be at least 1; got {at_most}")
     return next((one for one in range(min(at_most, number), 1, -1) if number % one == 0), 1)
 
 
@@ -89,7 +95,8 @@ def _local_relation(conv: nn.Conv2d, _size: tuple[int, int] | None, options: dic
 
 def _san(layer: type[nn.Module]) -> Callable[..., nn.Module]:
     def build(conv: nn.Conv2d, _size: tuple[int, int] | None, options: dict[str, Any]) -> nn.Module:
-        share = largest_divisor(conv.out_channels, options.pop("share", None) or 8)
+        share = options.pop("share", None)
+        share = largest_divisor(conv.out_channels, 8 if share is None else share)
         return layer(**_shape(conv, options, 7, dilation=conv.dilation[0]), share=share)
 
     return build
