@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sightline.backbones.mode import evaluating
 from sightline.data import ImageSet, normalise
 from sightline.ops.precision import dtype_of
 
@@ -135,17 +136,14 @@ def _all_logits(
     model: nn.Module, images: ImageSet, mean: Sequence[float], std: Sequence[float], batch_size: int
 ) -> tuple[Tensor, float]:
     """Logits (N, K) in float32 on the CPU, and images a second."""
-    device, dtype, was_training = device_of(model), dtype_of(model), model.training
-    model.eval()
+    device, dtype = device_of(model), dtype_of(model)
     parts, rates = [], []
-    try:
+    with evaluating(model):
         for indices in torch.arange(len(images)).split(batch_size):
             batch = normalise(images.batch(indices).to(device, non_blocking=True), mean, std).to(dtype)
             started = time.perf_counter()
             parts.append(model(batch).float().cpu())  # the copy waits for the device, so the clock does too
             rates.append(len(indices) / (time.perf_counter() - started))
-    finally:
-        model.train(was_training)
     return torch.cat(parts), median(rates[:-1] or rates)
 
 

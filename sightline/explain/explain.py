@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sightline.backbones.mode import as_the_net_wants, evaluating
 from sightline.explain.attending import attention_layers
 from sightline.explain.explanation import Ask, Explanation
 from sightline.explain.methods import METHODS, Method
-from sightline.explain.mode import as_the_net_wants, evaluating
 
 At = tuple[int, int] | str
 

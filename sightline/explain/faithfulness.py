@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from sightline.backbones.mode import as_the_net_wants, evaluating
 from sightline.explain.explanation import Explanation
 from sightline.explain.geometry import Geometry
-from sightline.explain.mode import as_the_net_wants, evaluating
 
 
 @dataclass(frozen=True)

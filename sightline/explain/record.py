@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sightline.backbones.mode import evaluating
 from sightline.explain.attending import Attending, Operands, attention_layers, token_names
 from sightline.explain.geometry import Geometry, stride_of
-from sightline.explain.mode import evaluating
 from sightline.ops.support import Support
 
 CHUNK = 1 << 22  # elements that may exist at once beside what was asked for

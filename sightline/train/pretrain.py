@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from sightline.backbones.mode import evaluating
 from sightline.data import ImageSet, Splits, normalise
 from sightline.evaluate import ModelMeta, save_weights
 from sightline.recipes import Recipe
@@ -105,17 +106,15 @@ class MaskedLoop(Loop):
 @torch.no_grad()
 def tell_colours(model: nn.Module, images: ImageSet, splits: Splits, batch_size: int = 256) -> Colours:
     """Loss and accuracy on a set of images, the same patches corrupted at every call."""
-    device, training = next(model.parameters()).device, model.training
+    device = next(model.parameters()).device
     loss, right, total = 0.0, 0, 0
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with evaluating(model), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(0)
-        model.eval()
         for indices in torch.arange(len(images)).split(batch_size):
             logits, colours = model(normalise(images.batch(indices).to(device), splits.mean, splits.std))
             loss += colour_loss((logits, colours)).item() * len(colours)
             right += int((logits.argmax(1) == colours).sum())
             total += len(colours)
-        model.train(training)
     return Colours(loss / total, right / total, len(images))
 
 

@@ -102,6 +102,18 @@ def test_graphs_export_and_autocast(layer):
     torch.testing.assert_close(y.float(), built(x), rtol=0.05, atol=0.05)
 
 
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("layer", [PairwiseSelfAttention2d, PatchwiseSelfAttention2d])
+def test_what_is_not_a_number_stays_none(layer, level):
+    built = made(layer, 12, 16, 3).eval()
+    for norm in (one for one in built.mapping if isinstance(one, torch.nn.BatchNorm2d)):
+        bias = norm.bias.data.clone()
+        norm.bias.data[0] = torch.nan  # the values stay numbers
+        with native.use_level(level), use_backend("cpu"):
+            assert built(torch.randn(1, 12, 9, 11)).isnan().all()
+        norm.bias.data = bias
+
+
 def test_any_number_of_threads_gives_the_same_bits():
     torch.manual_seed(0)
     K, relation, hidden = 3, 10, 5

@@ -91,7 +91,7 @@ struct Band {
       for (int64_t s = 0; s < segment_count; ++s) {
         const Segment& one = segments[s];
         for (int64_t i = 0; i < one.count; i += LANES)
-          store(out + one.column + i, maximum(scale * (load(from_a + one.a + i) + load(from_b + one.b + i)) + shift, zero()));
+          store(out + one.column + i, maximum(zero(), scale * (load(from_a + one.a + i) + load(from_b + one.b + i)) + shift));
       }
       std::memset(out + columns, 0, LANES * 4);
     }
@@ -106,7 +106,7 @@ struct Band {
 };
 
 Vec activate(const Arguments& a, int64_t d, Vec x) {
-  return maximum(in(a.scale2)[d] * x + in(a.shift2)[d], zero());
+  return maximum(zero(), in(a.scale2)[d] * x + in(a.shift2)[d]);
 }
 
 void forward_item(const Arguments& a, int64_t bands, int64_t item) {

@@ -40,7 +40,7 @@ void forward_tile(const Arguments& a, const float* planes, int64_t plane, int64_
     for (int64_t i = 0; i < a.K; ++i)
       for (int64_t j = 0; j < a.K; ++j, ++weight, ++scale, ++shift) {
         const float* k = planes + d * plane + p + i * a.width() + j;
-        const Vec one = maximum(*scale * load(k) + *shift, zero()), two = maximum(*scale * load(k + LANES) + *shift, zero());
+        const Vec one = maximum(zero(), *scale * load(k) + *shift), two = maximum(zero(), *scale * load(k + LANES) + *shift);
         for (int m = 0; m < M; ++m) {
           const float factor = weight[m * a.D * a.taps()];
           sum[m][0] += factor * one, sum[m][1] += factor * two;
@@ -75,7 +75,7 @@ struct Tap {
   int64_t queries, weight_step;
   float *dz, *grad_weight;
 
-  Vec z(int64_t p) const { return maximum(scale * load(k + p) + shift, zero()); }
+  Vec z(int64_t p) const { return maximum(zero(), scale * load(k + p) + shift); }
 
   template <int M>
   void outputs(int64_t g) const {
