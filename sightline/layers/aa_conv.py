@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sightline.layers.projection import check_map
+from sightline.ops.dispatch import known
 from sightline.ops.global_attention import GLOBAL_ATTENTION
 from sightline.ops.support import Global
 from sightline.ops.tap import Tap
@@ -118,7 +119,7 @@ class AttentionAugmentedConv2d(nn.Module):
 def table_for(table: Tensor, size: int) -> Tensor:
     """The table (2*size - 1, D) for another size of the axis: the same offset keeps its embedding, ends are repeated."""
     reach = table.shape[0] // 2  # largest offset the table has
-    if size == reach + 1:
+    if known(size) and size == reach + 1:
         return table
     offsets = torch.arange(-(size - 1), size, device=table.device).clamp(-reach, reach)
     return table[offsets + reach]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sightline.layers.projection import check_map, project
+from sightline.ops.dispatch import known
 from sightline.ops.window import check_window
 
 TRANSFORMS = ("distinct", "query=key", "query=key=value")
@@ -68,9 +69,17 @@ def transformed(
 
 def coordinates(height: int, width: int, like: Tensor) -> Tensor:
     """Column (channel 0) and row (channel 1) of every pixel, from -1 to 1: (1, 2, H, W), of like's device and dtype."""
-    cols = torch.linspace(-1, 1, width, device=like.device, dtype=like.dtype)
-    rows = torch.linspace(-1, 1, height, device=like.device, dtype=like.dtype)
+    cols, rows = _steps(width, like), _steps(height, like)
     return torch.stack([cols.expand(height, -1), rows[:, None].expand(-1, width)]).unsqueeze(0)
+
+
+def _steps(size: int, like: Tensor) -> Tensor:
+    """From -1 to 1 in so many values, a single one is -1."""
+    if known(size):
+        return torch.linspace(-1, 1, size, device=like.device, dtype=like.dtype)
+    places = torch.arange(size, device=like.device, dtype=torch.float32)  # linspace would fix a size that is a symbol
+    gaps: Any = torch.sym_max(size - 1, 1)
+    return (places * 2 / gaps - 1).to(like.dtype)
 
 
 def centres(x: Tensor, stride: int) -> Tensor:

@@ -73,6 +73,11 @@ def exporting() -> bool:
     return torch.compiler.is_exporting() or torch.jit.is_tracing() or torch.onnx.is_in_onnx_export()
 
 
+def known(size: int) -> bool:
+    """Whether a size is a number; in a program exported for any size it is a symbol, which no choice may depend on."""
+    return not isinstance(size, torch.SymInt)
+
+
 @contextmanager
 def use_backend(name: str) -> Iterator[None]:
     """Within the context, every op called with backend="auto" uses the backend `name` (it runs or raises)."""

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sightline.ops.dispatch import known
+
 BORDERS = ("exclude", "zero", "reflect")
 
 
@@ -119,6 +121,8 @@ PIXELS_PER_TAP = (
 def too_large_for_dense(height: int, width: int, kernel_size: int) -> str | None:
     """Why a map is too large to be treated as one matrix of all pixels, most of which no window reads; None when it is not."""
     pixels, taps = height * width, kernel_size * kernel_size
+    if not known(pixels):
+        return "a map of any size may have many pixels for each of the window's taps"
     if pixels > PIXELS_PER_TAP * taps:
         return f"a map of {pixels} pixels has more than {PIXELS_PER_TAP} for each of the window's {taps} taps"
     return None
@@ -128,4 +132,4 @@ def outrun_by_dense(x: Tensor, kernel_size: int, as_many: bool = False) -> bool:
     """Whether dense products over all pixels of a map x (B, C, H, W) beat compiled kernels: it has fewer pixels than the window has
     taps; `as_many`: or as many, which is where it turns for vector attention and its mappings."""
     pixels, taps = x.shape[2] * x.shape[3], kernel_size * kernel_size
-    return pixels <= taps if as_many else pixels < taps
+    return known(pixels) and (pixels <= taps if as_many else pixels < taps)

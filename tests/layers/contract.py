@@ -60,14 +60,16 @@ def check_copies(build: Callable[[], nn.Module], channels: int) -> None:
 
 
 def check_graphs(build: Callable[[], nn.Module], channels: int) -> None:
-    """torch.compile(fullgraph=True) and torch.export with a dynamic batch give the eager output; build small layers here."""
+    """torch.compile(fullgraph=True) and torch.export for any batch, rows and columns give the eager output; for small layers."""
     layer = build().eval()
     x = torch.randn(2, channels, 5, 6)
     expected = layer(x)
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(x), expected)
-    program = torch.export.export(layer, (x,), dynamic_shapes=({0: torch.export.Dim("batch")},))
-    torch.testing.assert_close(program.module()(x[:1]), layer(x[:1]))
+    sizes = {0: torch.export.Dim("batch")} | dict.fromkeys((2, 3), torch.export.Dim.AUTO)
+    program = torch.export.export(layer, (x,), dynamic_shapes=(sizes,)).module()
+    for other in (x[:1], torch.randn(3, channels, 8, 11)):
+        torch.testing.assert_close(program(other), layer(other))
 
 
 def check_axes(build: Callable[[], nn.Module], channels: int) -> None:

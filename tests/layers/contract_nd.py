@@ -25,7 +25,9 @@ def check_sizes(layer: nn.Module, channels: int, sizes: tuple[tuple[int, ...], .
 
 
 def check_graphs(layer: nn.Module, x: Tensor) -> None:
-    """torch.compile(fullgraph=True) and torch.export with a dynamic batch give the eager output."""
+    """torch.compile(fullgraph=True) and torch.export for any batch and grid give the eager output."""
     torch.testing.assert_close(torch.compile(layer, fullgraph=True, backend="aot_eager")(x), layer(x))
-    program = torch.export.export(layer, (x,), dynamic_shapes=({0: torch.export.Dim("batch")},))
-    torch.testing.assert_close(program.module()(x[:1]), layer(x[:1]))
+    sizes = {0: torch.export.Dim("batch")} | dict.fromkeys(range(2, x.ndim), torch.export.Dim.AUTO)
+    program = torch.export.export(layer, (x,), dynamic_shapes=(sizes,)).module()
+    for other in (x[:1], torch.randn(3, x.shape[1], *(size + 3 for size in x.shape[2:]))):
+        torch.testing.assert_close(program(other), layer(other))

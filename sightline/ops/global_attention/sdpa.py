@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sightline.ops.dispatch import known
 from sightline.ops.global_attention.reference import relative_logits
 from sightline.ops.native.operator import forward_mode
 from sightline.ops.precision import widen, without_autocast
@@ -25,7 +26,7 @@ def objection(query, key, value, relative_rows, relative_cols, **options: Any) -
     if not query.dtype == key.dtype == value.dtype:
         return f"query, key and value must have one dtype; got {query.dtype}, {key.dtype}, {value.dtype}"
     pairs = query.shape[2] * key.shape[2]
-    if relative_rows is not None and query.device.type == "cpu" and pairs < FEWEST_RELATIVE_PAIRS:
+    if relative_rows is not None and query.device.type == "cpu" and known(pairs) and pairs < FEWEST_RELATIVE_PAIRS:
         return (
             f"on a CPU a dense map of {pairs} pairs with relative terms is quicker; "
             f"it is for {FEWEST_RELATIVE_PAIRS} and more"

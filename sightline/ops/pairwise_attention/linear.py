@@ -4,10 +4,12 @@ Exact: a matrix product is associative. Nothing of size M x N exists, forward or
 Legend: B batch, D E key and value channels, M queries, N keys (both flat, row-major).
 """
 
+import math
 from typing import Any
 
 from torch import Tensor
 
+from sightline.ops.dispatch import known
 from sightline.ops.precision import widen, without_autocast
 
 
@@ -15,9 +17,9 @@ def objection(query, key, value, concat_weight, *, similarity, **options: Any) -
     """A softmax or a relu stands between the two products of the others; of few positions the dense map is the smaller middle."""
     if similarity != "dot_product":
         return f"it is for 'dot_product'; got {similarity!r}"
-    queries, keys = query.shape[2:].numel(), key.shape[2:].numel()
+    queries, keys = math.prod(query.shape[2:]), math.prod(key.shape[2:])
     depth, width = query.shape[1], value.shape[1]
-    if multiply_adds_saved(queries, keys, depth, width) < 0:
+    if known(queries) and known(keys) and multiply_adds_saved(queries, keys, depth, width) < 0:
         return f"with {queries} queries, {keys} keys and {depth} and {width} channels the dense map takes fewer multiply-adds"
     return None
 

@@ -4,11 +4,13 @@ Its kernels want as many value channels as key channels: the fewer are filled up
 Legend: B batch, D E key and value channels, M queries, N keys (both flat, row-major).
 """
 
+import math
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
 
+from sightline.ops.dispatch import known
 from sightline.ops.native.operator import forward_mode
 from sightline.ops.precision import without_autocast
 
@@ -23,9 +25,9 @@ def objection(query, key, value, concat_weight, *, similarity, **options: Any) -
         return "forward-mode derivatives need the reference"
     if not query.dtype == key.dtype == value.dtype:
         return f"query, key and value must have one dtype; got {query.dtype}, {key.dtype}, {value.dtype}"
-    pairs = query.shape[2:].numel() * key.shape[2:].numel()
+    pairs = math.prod(query.shape[2:]) * math.prod(key.shape[2:])
     fewest = FEWEST_PAIRS_PER_CHANNEL * max(query.shape[1], value.shape[1])
-    if query.device.type == "cpu" and pairs < fewest:
+    if query.device.type == "cpu" and known(pairs) and pairs < fewest:
         return f"on a CPU a dense map of {pairs} pairs is quicker; with these channels it is for {fewest} and more"
     return None
 

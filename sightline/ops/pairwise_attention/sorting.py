@@ -11,12 +11,14 @@ the one of a takes the steps of v.
 Legend: B batch, D E key and value channels, M queries, N keys (both flat, row-major).
 """
 
+import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sightline.ops.dispatch import known
 from sightline.ops.native.operator import forward_mode
 from sightline.ops.pairwise_attention.reference import concatenated
 from sightline.ops.precision import widen, without_autocast
@@ -30,8 +32,8 @@ def objection(query, key, value, concat_weight, *, similarity, **options: Any) -
         return f"it is for 'concatenation'; got {similarity!r}"
     if forward_mode():
         return "forward-mode derivatives need the reference"
-    pairs = query.shape[2:].numel() * key.shape[2:].numel()
-    if pairs < FEWEST_PAIRS:
+    pairs = math.prod(query.shape[2:]) * math.prod(key.shape[2:])
+    if not known(pairs) or pairs < FEWEST_PAIRS:
         return f"the dense sum over {pairs} pairs is quicker than the sort; it is for {FEWEST_PAIRS} and more"
     return None
 

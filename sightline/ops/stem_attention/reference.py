@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sightline.ops import window
+from sightline.ops.dispatch import known
 from sightline.ops.local_attention import reference as local
 from sightline.ops.precision import widen, without_autocast
 
@@ -48,7 +49,7 @@ def _attend_blocks(q, k, v, p, rows, cols, kernel_size, heads, border) -> Tensor
 def _tiled(p: Tensor, side: int, height: int, width: int) -> Tensor:
     """Shares (M, K*K) by the pixel that is read: (M, 1, H, W). All queries of a block read a pixel at the same place."""
     tiled = p.unflatten(1, (side, side)).repeat(1, -(-height // side), -(-width // side))
-    return tiled[:, None, :height, :width]
+    return _cropped(tiled[:, None], height, width)
 
 
 def _mix(value: Tensor, share: Tensor) -> Tensor:
@@ -93,15 +94,23 @@ def offsets(kernel_size: int, device: torch.device) -> tuple[Tensor, Tensor]:
 
 def to_blocks(x: Tensor, side: int) -> Tensor:
     """(B, C, H, W) to (B, C, L, S), zeros (False) where a block leaves the image."""
-    x = F.pad(x, (0, -x.shape[3] % side, 0, -x.shape[2] % side))
-    x = x.unflatten(3, (-1, side)).unflatten(2, (-1, side))  # B, C, H/K, K, W/K, K
+    down, across = -(-x.shape[2] // side), -(-x.shape[3] // side)
+    x = F.pad(x, (0, across * side - x.shape[3], 0, down * side - x.shape[2]))
+    x = x.unflatten(3, (across, side)).unflatten(2, (down, side))  # B, C, H/K, K, W/K, K
     return x.transpose(3, 4).flatten(4, 5).flatten(2, 3)
 
 
 def from_blocks(y: Tensor, side: int, height: int, width: int) -> Tensor:
     """(B, C, L, S) back to (B, C, H, W)."""
-    y = y.unflatten(3, (side, side)).unflatten(2, (-(-height // side), -1))  # B, C, H/K, W/K, K, K
-    return y.transpose(3, 4).flatten(4, 5).flatten(2, 3)[:, :, :height, :width]
+    y = y.unflatten(3, (side, side)).unflatten(2, (-(-height // side), -(-width // side)))  # B, C, H/K, W/K, K, K
+    return _cropped(y.transpose(3, 4).flatten(4, 5).flatten(2, 3), height, width)
+
+
+def _cropped(x: Tensor, height: int, width: int) -> Tensor:
+    """The first rows and columns of (B, C, H', W'); where the sizes are symbols a copy, for a view would ask whether it is all."""
+    if known(height) and known(width):
+        return x[:, :, :height, :width]
+    return F.pad(x, (0, width - x.shape[3], 0, height - x.shape[2]))
 
 
 def weights(query, key, relative_rows, relative_cols, *, queries, kernel_size, heads, footprint, border) -> Tensor:
