@@ -230,6 +230,17 @@ def test_a_link_to_what_is_gone_says_so(visit):
     assert page.evaluate("document.querySelectorAll('.tile').length") >= 2
 
 
+def test_a_link_followed_in_the_same_tab_is_followed_whole(visit):
+    page = visit(f"#nets={NETS}")
+    page.evaluate("location.hash = '#picture=gone&nets=nobody,san_mini_pairwise,ccnet_resnet_mini'")
+    until(page, "document.querySelectorAll('.tile').length === 2 && location.hash.includes('example-1')")
+    chosen = page.evaluate("[...document.querySelectorAll('input[name=net]:checked')].map(one => one.value)")
+    assert chosen == ["ccnet_resnet_mini", "san_mini_pairwise"]
+    assert "Not here: nobody. The picture of this link" in page.text_content("#banner")
+    page.evaluate(f"location.hash = '#nets={NETS}'")
+    until(page, "document.getElementById('banner').hidden")
+
+
 def test_heads_tokens_layers_and_play(visit):
     page = visit(f"#nets={NETS}&layers=1.1&blend=100", reduced_motion="no-preference")
     first = colours(page, "deit_mini_distilled")

@@ -6,6 +6,7 @@ import { state } from "./state.js";
 
 const get = (id) => document.getElementById(id);
 
+// Returns what shows the state anew.
 export function netChooser(view, changed) {
   const [fewest, most] = view.house.nets_at_once;
   const boxes = view.house.nets.map((net) => {
@@ -37,6 +38,7 @@ export function netChooser(view, changed) {
     get("nets-help").textContent = `${state.nets.length} of ${view.house.nets.length}, ${fewest} to ${most} at a time`;
   }
   show();
+  return show;
 }
 
 export class PictureChooser {

@@ -270,7 +270,7 @@ async function begin() {
   };
   for (const kind of ["weights", "signed"]) drawRamp(get(`ramp-${kind}`), view.ramps[kind]);
   controls = new Controls(view, changed);
-  netChooser(view, changed);
+  const showNets = netChooser(view, changed);
   const pictures = new PictureChooser(view, changed, complain);
   if (view.lost) complain(new Error(view.lost));
   wirePicture();
@@ -280,7 +280,9 @@ async function begin() {
     read();
     view.settle();
     setTheme(state.theme);
+    showNets();
     pictures.check();
+    complain(view.lost ? new Error(view.lost) : null);
     changed();
   });
   changed();

@@ -13,12 +13,12 @@ export class View {
     this.pictures = new Map(house.pictures.map((one) => [one.name, one]));
     this.methods = new Map(house.methods.map((one) => [one.name, one]));
     this.ramps = { weights: ramp(house.colours.weights), signed: ramp(house.colours.signed) };
-    this.lost = "";
     this.settle();
   }
 
   // Whatever the address asks for that is not here gives way to what is; the page says so.
   settle() {
+    this.lost = "";
     const [fewest, most] = this.house.nets_at_once;
     const known = state.nets.filter((name) => this.nets.has(name)).slice(0, most);
     const gone = state.nets.filter((name) => !this.nets.has(name));
