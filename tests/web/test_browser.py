@@ -313,6 +313,19 @@ def test_what_is_shown_can_be_kept(visit, tmp_path):
     assert {f"{net}/weights" for net in NETS.split(",")} <= set(stored.files)
 
 
+def test_nets_without_a_map_have_none_to_save(visit):
+    page = visit(f"#nets={NETS}")
+    page.route("**/api/maps*", lambda route: route.abort())
+    page.select_option("#method", "rollout")
+    page.wait_for_selector(".veil.wrong")
+    page.click("#save-maps")
+    until(page, "document.getElementById('save-maps').textContent === 'Failed'")
+    assert "None of the nets shown has a map to save" in page.text_content("#banner")
+    page.click("#save-picture")
+    until(page, "document.getElementById('banner').hidden")
+    page.complaints[:] = [one for one in page.complaints if "ERR_FAILED" not in one]
+
+
 def test_what_fails_says_so_and_can_be_tried_again(visit):
     page = visit(f"#nets={NETS}")
     page.route(

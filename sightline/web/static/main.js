@@ -219,6 +219,7 @@ async function keep(button, work) {
   button.disabled = true;
   try {
     button.textContent = (await work()) ?? "Saved";
+    complain(null);
   } catch (error) {
     complain(error);
     button.textContent = "Failed";

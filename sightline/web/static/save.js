@@ -70,5 +70,6 @@ export function dataOf(view, tiles, kind) {
       const { net, method, layer, target } = tile.what();
       return { net, method, layer, target, head: kind === "json" ? tile.maps.groups[tile.group] : null, query: kind === "json" ? tile.query : null };
     });
+  if (!looks.length) throw new Error("None of the nets shown has a map to save yet; choose a method that suits them, or other nets.");
   return api.data({ picture: view.picture.name, kind, looks });
 }
