@@ -21,7 +21,7 @@ from sightline.web.nets import Net
 from sightline.web.pictures import check_length, check_type
 from sightline.web.security import Guard
 from sightline.web.session import Session
-from sightline.web.start import MOST_AT_ONCE, start
+from sightline.web.start import MOST_AT_ONCE, start, told
 from sightline.web.upload import Gate, body
 
 _KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
@@ -183,9 +183,7 @@ def _uploads(app: FastAPI, house: House, session_of: Any) -> None:
             sent = await body(request, house.limits.upload_bytes)
             check_length(len(sent), house.limits)
             name, picture = await house.take(session, sent)
-        return JSONResponse(
-            {"name": name, "height": picture.height, "width": picture.width, "boxes": house.boxes(picture)}
-        )
+        return JSONResponse(told(house, name, picture))
 
 
 def _wanted(sent: bytes) -> tuple[str, str, list[Asked]]:

@@ -32,7 +32,13 @@ def start(house: House, session: Session) -> dict[str, Any]:
 
 
 def _picture(house: House, name: str, title: str, one: Picture) -> dict[str, Any]:
-    return {"name": name, "title": title, "height": one.height, "width": one.width, "boxes": house.boxes(one)}
+    return {"title": title} | told(house, name, one)
+
+
+def told(house: House, name: str, one: Picture) -> dict[str, Any]:
+    """What the page has to know of a picture: the sides of what it shows and of the picture as it came, and what nets see of it."""
+    sides = {"height": one.height, "width": one.width, "sides": [one.rows, one.cols]}
+    return {"name": name, **sides, "boxes": house.boxes(one)}
 
 
 def _net(net: Net) -> dict[str, Any]:

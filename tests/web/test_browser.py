@@ -169,6 +169,21 @@ def test_a_dropped_picture_is_looked_at(visit):
     page.wait_for_selector(READY)
 
 
+@pytest.mark.parametrize(("height", "width", "size"), [(3000, 2, "1024 × 1"), (2, 3000, "1 × 1024")])
+def test_a_very_long_picture_can_be_pointed_at_and_saved(visit, height, width, size):
+    page = visit(f"#nets={NETS}")
+    page.set_input_files("#file", {"name": "a.png", "mimeType": "image/png", "buffer": encoded("PNG", height, width)})
+    until(page, f"document.getElementById('where').textContent.endsWith('of {size}')")
+    page.wait_for_selector(READY)
+    sides = page.evaluate("(b => [b.height, b.width])(document.querySelector('#query canvas').getBoundingClientRect())")
+    assert min(sides) > 20
+    for high, wide in page.evaluate("[...document.querySelectorAll('.stage canvas')].map(c => [c.height, c.width])"):
+        assert high == wide  # these nets see a square
+    with page.expect_download() as download:
+        page.click("#save-picture")
+    assert Image.open(io.BytesIO(download.value.path().read_bytes())).height < 5000
+
+
 def test_a_file_that_is_no_picture_gets_a_sentence(visit):
     page = visit(f"#nets={NETS}")
     page.set_input_files("#file", {"name": "a.png", "mimeType": "image/png", "buffer": b"<svg onload=alert(1)>"})

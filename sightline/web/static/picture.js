@@ -7,6 +7,16 @@ const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRi
 const FAR = 4;
 const EDGES = { Home: [0, -1], End: [0, 1], PageUp: [-1, 0], PageDown: [1, 0] };
 
+const MOST_STRETCHED = 8;
+
+// Height over width of a part of the picture as it came (what is shown of a long one is rounded to whole pixels). The longest are drawn
+// shorter than they are, so that there is something to point at.
+export function shape(picture, [top, left, bottom, right] = [0, 0, 1, 1]) {
+  const [rows, cols] = picture.sides;
+  const long = ((bottom - top) * rows) / ((right - left) * cols);
+  return Math.min(Math.max(long, 1 / MOST_STRETCHED), MOST_STRETCHED);
+}
+
 export function load(picture, done) {
   if (picture.image) return;
   const image = (picture.image = new Image());
@@ -24,10 +34,10 @@ export function load(picture, done) {
 }
 
 export function drawPicture(canvas, picture, box, cell, state) {
-  canvas.parentElement.style.setProperty("--aspect", picture.width / picture.height);
+  canvas.parentElement.style.setProperty("--aspect", 1 / shape(picture));
   const scale = devicePixelRatio || 1;
   const width = Math.max(Math.round(canvas.parentElement.clientWidth * scale), 1);
-  const height = Math.max(Math.round((width * picture.height) / picture.width), 1);
+  const height = Math.max(Math.round(width * shape(picture)), 1);
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
   if (!picture.grey) return;
   const context = canvas.getContext("2d");

@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { canvasOf } from "./colour.js";
+import { shape } from "./picture.js";
 
 const SIDE = 300;
 const GAP = 24;
@@ -21,7 +22,7 @@ export function pictureOf(view, tiles) {
   const style = getComputedStyle(document.body);
   const shown = tiles.filter((tile) => tile.maps || tile.hint);
   const columns = Math.min(shown.length + 1, 4);
-  const tall = Math.max(...shown.map((tile) => tile.find("canvas").height / tile.find("canvas").width), view.picture.height / view.picture.width) * SIDE;
+  const tall = Math.max(...shown.map((tile) => tile.find("canvas").height / tile.find("canvas").width), shape(view.picture)) * SIDE;
   const rows = Math.ceil((shown.length + 1) / columns);
   const canvas = canvasOf(GAP + columns * (SIDE + GAP), GAP + 2 * LINE + rows * (tall + 4 * LINE + GAP) + 40);
   const context = canvas.getContext("2d");

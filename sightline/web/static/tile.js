@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { canvasOf, outline } from "./colour.js";
 import { mapAt, mapsOf, numbersAt, queryAt } from "./maps.js";
+import { shape } from "./picture.js";
 import { bits, percent, pixels, smallNumber } from "./words.js";
 
 const SHOWN_CLASSES = 3;
@@ -104,7 +105,7 @@ export class Tile {
     const part = [left * picture.width, top * picture.height, (right - left) * picture.width, (bottom - top) * picture.height];
     const scale = devicePixelRatio || 1;
     const width = Math.max(Math.round(this.find(".stage").clientWidth * scale), 1);
-    const height = Math.max(Math.round((width * part[3]) / part[2]), 1);
+    const height = Math.max(Math.round(width * shape(picture, this.box)), 1);
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     if (!picture.grey) return;
     const context = canvas.getContext("2d");
