@@ -18,7 +18,7 @@ function showEpoch(epoch) {
     const guide = chart.querySelector(".guide");
     for (const end of ["x1", "x2"]) guide.setAttribute(end, first + share * (last - first));
   }
-  for (const row of document.querySelectorAll("table.values tbody tr"))
+  for (const row of document.querySelectorAll("#learning .values tbody tr"))
     data.curves.forEach(({ digits, values }, number) => {
       const value = values[row.dataset.model]?.[epoch - 1];
       row.cells[number + 1].textContent = value == null ? "–" : value.toFixed(digits);
@@ -48,7 +48,7 @@ if (slider) {
     chart.addEventListener("pointermove", follow);
     chart.addEventListener("pointerdown", follow);
   }
-  for (const row of document.querySelectorAll("table.values tbody tr")) {
+  for (const row of document.querySelectorAll("#learning .values tbody tr")) {
     const heading = row.cells[0];
     const button = document.createElement("button");
     button.type = "button";

@@ -66,4 +66,4 @@ def _cells(score: dict[str, Any] | None) -> list[tuple[str, bool]]:
 
 
 def _cell(gain: float, half: float) -> tuple[str, bool]:
-    return f"{gain:+.3f} ± {half:.3f}".replace("-", "−"), gain > half
+    return f"{gain:+.3f} ± {half:.3f}".replace("-", "−"), abs(gain) > half

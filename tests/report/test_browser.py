@@ -103,6 +103,19 @@ def test_curves_answer_and_hide(browser, url):
     browser.until("document.getElementById('epoch-shown').textContent === 'At epoch 4'")
 
 
+def test_the_curves_leave_other_tables_alone(browser, folder):
+    about = folder / "ccnet_resnet_mini-s0" / "maps" / "maps.json"
+    gains = {"deletion_gain": 0.02, "deletion_gain_half": 0.01, "insertion_gain": -0.03, "insertion_gain_half": 0.01}
+    scores = {"n": 8, "steps": 4, "methods": {"attention": gains}}
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"faithfulness": scores}))
+    browser.open(build_report(folder).as_uri(), 1200)
+    browser.ask("(s => { s.value = 2; s.dispatchEvent(new Event('input')); })(document.getElementById('epoch'))")
+    row = "document.querySelector('#faithfulness tbody tr')"
+    assert browser.ask(f"[...{row}.cells].map(c => c.textContent)") == ["CCNet", "+0.020 ± 0.010", "−0.030 ± 0.010"]
+    assert browser.ask(f"{row}.querySelectorAll('b').length") == 2
+    assert browser.ask(f"{row}.querySelectorAll('button').length") == 0
+
+
 def test_a_confusion_cell_is_read_by_keys(browser, url):
     browser.open(url, 1200)
     browser.ask("document.querySelector('.matrix').focus()")
