@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 from sightline.report.axes import Scale, linear_ticks, log_ticks, padded, tick_text
 from sightline.report.numbers import THOUSANDS, percent, significant, unit
-from sightline.report.placement import Box, Label, place
+from sightline.report.placement import Box, Label, place, text_width
 from sightline.report.standing import Standing
 
 WIDE, NARROW = (620, 400, 13.0), (350, 380, 12.0)  # width, height, font size
 LEFT, RIGHT, TOP, BOTTOM = 46, 14, 14, 42
+Y_TITLE = "test accuracy, %"  # at the top of the axis, inside the frame
 LOG_FROM = 3.0  # largest over smallest from which an axis is logarithmic
 
 
@@ -37,6 +38,7 @@ class Scatter:
     size: float
     frame: Box
     x_title: str
+    y_title: str
     x_ticks: list[tuple[float, str]]
     y_ticks: list[tuple[float, str]]
     points: list[Point]
@@ -62,8 +64,9 @@ def _scatter(known: Sequence[Standing], cost: str, name: str, width: int, height
         (px - 2, y(one.high or one.accuracy or 0), px + 2, y(one.low or one.accuracy or 0))
         for (px, _), one in zip(places, known, strict=True)
     ]
-    placed = place(places, [one.label for one in known], frame, size, bars)
-    title = f"{name}, {unit_name}" if unit_name else name
+    title = (frame[0], frame[1] - size, frame[0] + text_width(Y_TITLE, size) + 10, frame[1] + size)
+    placed = place(places, [one.label for one in known], frame, size, [*bars, title])
+    x_title = f"{name}, {unit_name}" if unit_name else name
     points = [
         Point(
             one.family.key, one.family.marker, one.twin, *where, bar[1], bar[3], label,
@@ -72,7 +75,7 @@ def _scatter(known: Sequence[Standing], cost: str, name: str, width: int, height
         for one, where, bar, label, value in zip(known, places, bars, placed, costs, strict=True)
     ]  # fmt: skip
     return Scatter(
-        width, height, size, frame, title + (" (log scale)" if x.log else ""), x_ticks,
+        width, height, size, frame, x_title + (" (log scale)" if x.log else ""), Y_TITLE, x_ticks,
         [(y(tick / 100), tick_text(tick, percents)) for tick in percents], points, "; ".join(point.words for point in points),
     )  # fmt: skip
 

@@ -129,3 +129,5 @@ def test_a_confusion_cell_is_read_by_keys(browser, url):
 def test_nothing_sticks_out(browser, url, width):
     browser.open(url, width)
     assert browser.ask("document.documentElement.scrollWidth") <= width
+    browser.ask("document.documentElement.style.fontSize = '200%'")
+    assert browser.ask("document.documentElement.scrollWidth") <= width

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from sightline.report.families import FAMILIES, OTHER, family_of, labels
 from sightline.report.load import read_comparison
 from sightline.report.placement import overlap, place
 from sightline.report.provenance import commands
+from sightline.report.scatter import scatters
 from sightline.report.standing import holm, standings
 from sightline.report.summary import summarise
 from tests.report import sample
@@ -126,6 +128,16 @@ def test_labels_of_a_crowd_do_not_collide():
         assert one.box[2] <= 606
         for other in placed[:i]:
             assert overlap(one.box, other.box) == 0, (one.text, other.text)
+
+
+def test_a_label_at_the_top_keeps_off_the_title_of_its_axis(written):
+    nets = [
+        replace(standings(read_comparison(written))[0], accuracy=1.0, low=0.99, high=1.0, macs=10**6 * (4 + i))
+        for i in range(4)
+    ]
+    for one in scatters(nets, "macs", "multiply-adds"):
+        title = (one.frame[0] + 5, one.frame[1] - one.size, one.frame[0] + 5 + 7 * one.size, one.frame[1] + one.size)
+        assert all(overlap(point.label.box, title) == 0 for point in one.points)
 
 
 def luminance(colour):
