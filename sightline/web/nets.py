@@ -4,6 +4,7 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path
 
 import torch
@@ -134,9 +135,8 @@ def _named(nets: list[Net]) -> dict[str, Net]:
     for net in nets:
         alone = often[net.name] == 1
         net.label = short[net.name] if alone else f"{short[net.name]}, {net.origin.split(',')[0]}"
-        base = net.name
-        while net.name in named:
-            net.name = f"{base}-{sum(name.startswith(base) for name in named) + 1}"
+        numbered = (f"{net.name}-{number}" for number in count(2))
+        net.name = next(name for name in chain([net.name], numbered) if name not in named)
         net.layers = layers_of(net.model, net.meta.image_size, net.meta.in_chans)
         named[net.name] = net
     return named

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,9 +13,16 @@ from sightline.explain import METHODS, capture, explain, methods_for
 from sightline.web.limits import Refused
 from sightline.web.maps import look
 from sightline.web.methods import QUICKER, look_by
+from sightline.web.nets import _named
 from sightline.web.pack import pack
 
 ALL = 10**9
+
+
+def test_equal_names_are_numbered_past_names_that_look_so(nets):
+    one = nets["sasa_resnet_mini"]
+    given = [replace(one, name=name) for name in ("vit", "vit-2", "vit", "vit", "vit_tall")]
+    assert list(_named(given)) == ["vit", "vit-2", "vit-3", "vit-4", "vit_tall"]
 
 
 @pytest.fixture(scope="module")
