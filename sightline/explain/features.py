@@ -64,9 +64,11 @@ def positions(output: Tensor) -> Tensor:
 
 def last_layer(ask: Ask) -> str:
     """The layer whose output the classifier is about to read: the last that the net states, else the last with a map."""
-    stated = [info.get("module") for info in getattr(ask.model, "feature_info", None) or () if isinstance(info, dict)]
+    net = net_of(ask.model)
+    stated = [info.get("module") for info in getattr(net, "feature_info", None) or () if isinstance(info, dict)]
     if stated and stated[-1]:
-        return stated[-1]
+        inside = next(name for name, module in ask.model.named_modules() if module is net)
+        return f"{inside}.{stated[-1]}".lstrip(".")
     return _last_with_a_map(ask)
 
 

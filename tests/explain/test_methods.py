@@ -386,3 +386,6 @@ def test_a_wrapped_transformer_is_read_where_it_is(kind):
     assert torch.equal(
         explain(wrapped, images, "attention", at="class").maps, explain(net, images, "attention", at="class").maps
     )
+    expected, found = explain(net, images, "grad_cam"), explain(wrapped, images, "grad_cam")
+    assert found.layer == f"1.{expected.layer}"
+    torch.testing.assert_close(found.maps, expected.maps)
