@@ -85,7 +85,7 @@ def _at(given: str | None) -> tuple[int, int] | str | None:
     if given is None:
         return None
     parts = given.split(",")
-    if len(parts) == 2 and all(part.strip().isdigit() for part in parts):
+    if len(parts) == 2 and all(part.strip().isdecimal() for part in parts):
         return int(parts[0]), int(parts[1])
     if given.replace("_", "").isalnum() and not given[0].isdigit():
         return given
@@ -96,7 +96,7 @@ def _size(given: str | None) -> tuple[int, int] | None:
     if given is None:
         return None
     parts = given.split(",")
-    if len(parts) > 2 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+    if len(parts) > 2 or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
         raise typer.BadParameter(f"--size is one or two whole numbers, rows and columns; got {given!r}")
     return int(parts[0]), int(parts[-1])
 
@@ -106,7 +106,7 @@ def _settings(given: list[str]) -> dict[str, Any]:
     for one in given:
         name, sign, value = one.partition("=")
         try:
-            settings[name] = int(value) if value.lstrip("-").isdigit() else float(value)
+            settings[name] = int(value) if value.lstrip("-").isdecimal() else float(value)
         except ValueError:
             raise typer.BadParameter(f"--set takes NAME=NUMBER; got {one!r}") from None
         if not sign:

@@ -153,7 +153,7 @@ def class_index(meta: Any, wanted: str) -> int:
     """A class by its name or its number. Raises ValueError, which names some, when there is none."""
     if wanted in meta.classes:
         return list(meta.classes).index(wanted)
-    if wanted.isdigit():
+    if wanted.isdecimal():
         return int(wanted)
     raise ValueError(
         f"the net knows no class {wanted!r}; it knows {', '.join(meta.classes[:12])}{' ...' * (len(meta.classes) > 12)}"

@@ -152,7 +152,7 @@ def _heads(net: Net, layer: str | None, seen: Seen) -> int:
 
 
 def _number(head: str) -> int:
-    if not head.isdigit():
+    if not head.isdecimal():
         raise ValueError(f"--head is a number or all; got {head!r}")
     return int(head)
 

@@ -102,6 +102,15 @@ def seen_at(side):
     return Seen("a.png", torch.zeros(1, 3, side, side), np.zeros((side, side, 3), np.uint8), (0, 0, 32, 32), (32, 32))
 
 
+def test_numbers_are_written_in_digits(photo, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for option, given in (("--at", "²,1"), ("--size", "²"), ("--head", "²"), ("--target", "²"), ("--set", "steps=²")):
+        result = run(photo, "--model", "vit_mini", "--untrained", "--method", "grad_cam", option, given)
+        assert result.exit_code != 0
+        assert "²" in f"{result.exception}{result.output}"
+        assert "int()" not in f"{result.exception}{result.output}"
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
