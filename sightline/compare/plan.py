@@ -102,11 +102,11 @@ def state(run: PlannedRun, splits: Splits) -> str:
 
 
 def _differences(recorded: dict[str, Any], run: PlannedRun, splits: Splits) -> list[str]:
-    pairs = [("model", recorded["model"]["name"], run.model)]
-    pairs.append(("data", recorded["data"]["fingerprint"], splits.fingerprint))
+    pairs = [("model", recorded.get("model", {}).get("name"), run.model)]
+    pairs.append(("data", recorded.get("data", {}).get("fingerprint"), splits.fingerprint))
     wanted = asdict(run.recipe)
     for field, value in wanted.items():
         if field not in IMMATERIAL:
-            there = recorded["recipe"].get(field)
+            there = recorded.get("recipe", {}).get(field)
             pairs.append((field, tuple(there) if isinstance(there, list) else there, value))
     return [f"{name} is {there!r} there and {here!r} now" for name, there, here in pairs if there != here]

@@ -61,6 +61,14 @@ def test_another_recipe_or_other_data_is_refused_by_name(tmp_path):
         state(second, SimpleNamespace(fingerprint="xyz"))
 
 
+def test_a_recipe_that_lacks_its_parts_is_another_run(tmp_path):
+    first = plan(tmp_path).runs[0]
+    record(first)
+    (first.folder / "recipe.json").write_text('{"schema": 1}')
+    with pytest.raises(ValueError, match=r"model is None there and 'resnet_mini' now.*--again"):
+        state(first, SPLITS)
+
+
 def test_fields_that_change_nothing_are_no_difference(tmp_path):
     first = plan(tmp_path).runs[0]
     record(first, workers=2, card="other words")
