@@ -3,6 +3,7 @@
 Legend: N test images. A net speaks through its first finished run.
 """
 
+import math
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from sightline.report.arrays import Predictions
 from sightline.report.load import Comparison
+from sightline.report.numbers import NONE
 
 ERRORS, NARROW, SURE, DIVIDING = 6, 3, 3, 8
 
@@ -23,6 +25,11 @@ class Example:
     answer: str
     probability: float
     right: bool
+
+    @property
+    def sureness(self) -> str:
+        """The probability in words; a dash where a net that diverged gave none."""
+        return f"{self.probability:.2f}" if math.isfinite(self.probability) else NONE
 
 
 @dataclass(frozen=True)

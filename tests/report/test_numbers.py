@@ -210,6 +210,11 @@ def test_examples_by_hand(written):
     assert few.limited
 
 
+def test_a_net_that_diverged_gave_its_answers_without_a_probability():
+    one = examples.Example(0, "cat", "dog", math.nan, False)
+    assert (one.sureness, replace(one, probability=0.256).sureness) == ("–", "0.26")
+
+
 def test_divided_pictures_divide(written):
     for one in examples.all_examples(read_comparison(written), None).divided:
         assert one.wrong
