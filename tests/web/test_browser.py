@@ -238,6 +238,17 @@ def test_a_link_brings_the_view_back(visit):
     assert again.evaluate("[...document.querySelectorAll('.tile select')].map(one => one.value)") == ["0", "2"]
 
 
+def test_skipping_to_the_picture_keeps_the_view(visit):
+    page = visit(f"#nets={NETS}&theme=dark")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "query"
+    until(page, "location.hash.includes('nets=')")
+    assert f"nets={NETS}" in page.evaluate("location.hash")
+    assert page.evaluate("[...document.querySelectorAll('.tile')].length") == 2
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
 def test_a_link_to_what_is_gone_says_so(visit):
     page = visit("#picture=gone&nets=nobody,sasa_resnet_mini")
     assert "Not here: nobody." in page.text_content("#banner")

@@ -278,6 +278,7 @@ async function begin() {
   wireKeeping();
   new ResizeObserver(draw).observe(get("explorer"));
   addEventListener("hashchange", () => {
+    if (!location.hash.includes("=")) return remember(); // the link that skips to the picture: no view of its own
     read();
     view.settle();
     setTheme(state.theme);
