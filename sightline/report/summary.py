@@ -55,6 +55,8 @@ def _leader(told: Sequence[Standing], twin: Standing | None) -> str:
     if len(level) > 1:
         return f"{enumeration([one.label for one in level])} share the lead at {percent(first.accuracy)}."
     accuracy = f"{percent(first.accuracy)} ({percent(first.low)} to {percent(first.high)})"
+    if len(told) == 1:
+        return f"{first.label} reaches a test accuracy of {accuracy}."
     if twin is None:
         return f"{first.label} has the highest test accuracy, {accuracy}."
     if first.twin:

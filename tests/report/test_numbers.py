@@ -13,7 +13,7 @@ from sightline.report.attention import Net, _encode, _fit, map_numbers, quantise
 from sightline.report.axes import linear_ticks, log_ticks, tick_text
 from sightline.report.confusion import confusions
 from sightline.report.families import FAMILIES, OTHER, family_of, labels
-from sightline.report.load import read_comparison
+from sightline.report.load import read_comparison, read_runs
 from sightline.report.placement import overlap, place
 from sightline.report.provenance import commands
 from sightline.report.scatter import scatters
@@ -191,6 +191,13 @@ def test_summary_tells_leader_losses_and_noise(written):
     assert "Every other net trains slower than the twin" in prose
     assert "DeiT distilled also learned from a teacher's answers" not in prose
     assert "One seed a net" not in prose or all(one.finished == 1 for one in standings(told))
+
+
+def test_one_net_has_no_rank(written):
+    comparison = read_runs([written / "resnet_mini-s0"])
+    text = " ".join(summarise(comparison, standings(comparison)))
+    assert "Convolution reaches a test accuracy of " in text
+    assert "highest" not in text
 
 
 def test_examples_by_hand(written):
