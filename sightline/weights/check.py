@@ -62,7 +62,8 @@ def check_state(
     """
     if not fitted.tensors:
         raise WeightsError(
-            f"nothing in {source.label} fits the model: no tensor has both a name and a shape that it knows"
+            f"nothing in {source.label} fits the model: no tensor has both a name and a shape that it knows. The source has "
+            f"{listed(list(source.tensors), 3)}; the model {listed(list(model.state_dict()), 3)}"
         )
     if strict and not fitted.exact:
         closest = names_that_fit(source, translation, model)

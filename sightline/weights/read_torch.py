@@ -1,8 +1,8 @@
 """Read what torch.save wrote, with `weights_only=True`: the pickle may name tensors and containers, nothing that runs.
 
 Training scripts nest the weights ("model" in DeiT's files, "state_dict" in SAN's and timm's) and add a prefix ("module." from
-DataParallel); both are taken off here. Options and scores of a script (argparse.Namespace, numbers of numpy) are let through and
-not looked at; neither can run code.
+DataParallel, "model." or "net." from a module around the net); both are taken off here. Options and scores of a script
+(argparse.Namespace, numbers of numpy) are let through and not looked at; neither can run code.
 """
 
 import argparse
@@ -29,7 +29,7 @@ HARMLESS: list[Any] = [
     *((_SCALAR, f"numpy.{module}.multiarray.scalar") for module in ("core", "_core")),
     *{type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "?")},
 ]
-PREFIXES = ("module.", "_orig_mod.", "model.")
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
 
 
 def read_torch(file: Path) -> tuple[dict[str, Tensor], str, tuple[str, ...], dict[str, str], frozenset[str]]:

@@ -84,8 +84,9 @@ def open_source(origin: Origin, model: str | None = None) -> Source:
         return replace(_from_folder(cached_hub_folder(text.removeprefix(HUB))), label=text)
     if text.startswith(TIMM):
         return replace(_from_path(cached_timm_folder(text.removeprefix(TIMM))), label=text)
-    if Path(text).exists():
-        return _from_path(Path(text))
+    path = Path(text).expanduser()
+    if text and path.exists():
+        return _from_path(path)
     return _from_path(_missing(text, model))
 
 
@@ -113,14 +114,19 @@ def _missing(text: str, model: str | None) -> Path:
     known = boxed(model)
     if text in known:
         return known[text]
+    if text.startswith(("http:/", "https:/")):  # pathlib makes one slash of two
+        raise WeightsError(
+            f"{text} is an address on the network, and nothing is fetched from there: download the file and give its path, "
+            f"or give {HUB}ORG/NAME for a repository of the Hugging Face Hub"
+        )
     if os.sep in text or Path(text).suffix in SUFFIXES:
         raise WeightsError(
             f"{text} is missing: give a run folder or a .safetensors file, or another weights file or folder"
         )
     box = f"sightline brings {', '.join(known)} for it" if known else "sightline brings none for it"
     raise WeightsError(
-        f"{text} is neither a file nor a folder, nor weights that come with the net ({box}). Weights come from a file "
-        f"({', '.join(SUFFIXES[:5])}), a run folder or another folder, {TIMM}NAME or {HUB}ORG/NAME"
+        f"{text or repr(text)} is neither a file nor a folder, nor weights that come with the net ({box}). Weights come from "
+        f"a file ({', '.join(SUFFIXES[:5])}), a run folder or another folder, {TIMM}NAME or {HUB}ORG/NAME"
     )
 
 

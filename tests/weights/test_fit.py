@@ -188,8 +188,33 @@ def test_what_fits_is_taken_when_not_strict():
     report = load_weights(net, state, strict=False)
     assert torch.equal(net.norm.weight, state["norm.weight"])
     assert ("stranger",) in [one.theirs for one in report.of("dropped")]
-    with pytest.raises(WeightsError, match="nothing in the state dict given fits"):
+    with pytest.raises(
+        WeightsError, match=r"nothing in the state dict given fits.* The source has stranger; the model cls_token,"
+    ):
         load_weights(net, {"stranger": torch.zeros(2)}, strict=False)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "net.", "module.model."])
+def test_a_wrappers_prefix_is_taken_off(prefix):
+    state = nets.timm_vit().state_dict()
+    assert not load_weights(nets.ours(), {prefix + name: tensor for name, tensor in state.items()}).of("missing")
+
+
+@pytest.mark.parametrize("text", ["https://host/vit.pth", "https:/host/vit.pth", "http://host/"])
+def test_an_address_is_not_fetched(text):
+    with pytest.raises(WeightsError, match=r"is an address on the network.*: download the file and give its path"):
+        load_weights(nets.ours(), text)
+
+
+def test_no_name_is_not_the_current_folder():
+    with pytest.raises(WeightsError, match="'' is neither a file nor a folder"):
+        load_weights(nets.ours(), "")
+
+
+def test_a_home_folder_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    torch.save(nets.timm_vit().state_dict(), tmp_path / "vit.pth")
+    assert not load_weights(nets.ours(), "~/vit.pth").of("missing")
 
 
 def test_report_prints_and_counts():
