@@ -109,7 +109,13 @@ def open_images(net: OpenNet, data: str | None, split: str | None, max_unreadabl
         if split not in (None, "all"):
             raise
     if splits is None or (set(splits.classes) < set(known) and split in (None, "all")):
-        whole = load_whole(source, known, image_size=net.meta.image_size, max_unreadable=max_unreadable)
+        whole = load_whole(
+            source,
+            known,
+            image_size=net.meta.image_size,
+            max_unreadable=max_unreadable,
+            left_out=report_unreadable,
+        )
         return OpenImages(whole, source, "all", own=False)
     _check_classes(known, splits.classes)
     report_unreadable(splits.unreadable)

@@ -105,13 +105,9 @@ def load_splits(
         UnknownLabelError, TooFewImagesError, OverlappingSplitsError, TooManyUnreadableError: all of them `DataError`.
         ValueError: an argument is out of range.
     """
-    if not 0 <= max_unreadable <= 1:
-        raise ValueError(f"max_unreadable is a share, 0 to 1; got {max_unreadable}")
+    _check_share(max_unreadable)
     size = None if image_size is None else as_size(image_size)
-    try:
-        indexed = _index(source, memory_limit)
-    except PermissionError as error:
-        raise _denied(source, error) from error
+    indexed = _index(source, memory_limit)
     if indexed is not None and indexed.bytes > memory_limit:
         shares, limits = (
             {VAL: val_fraction, TEST: test_fraction},
@@ -150,6 +146,7 @@ def load_whole(
     max_unreadable: float = 0.01,
     max_pixels: int = MAX_PIXELS,
     memory_limit: int = MEMORY_LIMIT,
+    left_out: Callable[[tuple[Unreadable, ...]], None] | None = None,
 ) -> ImageSet:
     """All pictures of a source as one set, to evaluate a net on: as few as one, of all classes or of some.
 
@@ -157,11 +154,14 @@ def load_whole(
         source: as for `load_splits`; what is beyond memory is decoded anew for every batch.
         classes: those of the net, in its order; the source's are found among them by name.
         image_size, max_unreadable, max_pixels, memory_limit: as for `load_splits`.
+        left_out: called once with the pictures that are not in the set, and why; maybe with none.
 
     Raises:
         SourceNotFoundError, LayoutError, NoImagesError, UnknownLabelError, ClassMismatchError, TooManyUnreadableError: all of
             them `DataError`.
+        ValueError: an argument is out of range.
     """
+    _check_share(max_unreadable)
     indexed = _index(source, memory_limit)
     found = as_pictures(indexed) if indexed is not None else _find(source)
     if strange := [name for name in found.classes if name not in classes]:
@@ -175,17 +175,34 @@ def load_whole(
         raise NoImagesError(f"{source}: no pictures")
     size = common_size(pictures) if image_size is None else as_size(image_size)
     sets, undecodable = _decode({TEST: pictures}, classes, size, max_pixels, memory_limit, None)
-    _check_unreadable((*found.left_out, *undecodable), len(found.left_out) + len(pictures), max_unreadable)
+    unreadable = (*found.left_out, *undecodable)
+    _check_unreadable(unreadable, len(found.left_out) + len(pictures), max_unreadable)
     if not len(sets[TEST]):
         raise NoImagesError(f"{source}: none of the pictures can be read")
+    if left_out is not None:
+        left_out(unreadable)
     return sets[TEST]
+
+
+def _check_share(max_unreadable: float) -> None:
+    if not 0 <= max_unreadable <= 1:
+        raise ValueError(f"max_unreadable is a share, 0 to 1; got {max_unreadable}")
 
 
 def _index(source: str | Path, memory_limit: int) -> Indexed | None:
     """The index of tar shards, and of parquet files beyond the limit; None for every other source."""
+    if source == "":  # pathlib takes it for the current folder
+        raise SourceNotFoundError(
+            "no source is named: '' is neither a file nor a folder; give '.' for the current folder"
+        )
     path = Path(source).expanduser()
-    if source == digits.NAME or not path.exists():
-        return None
+    try:
+        return None if source == digits.NAME or not path.exists() else _index_below(path, memory_limit)
+    except PermissionError as error:
+        raise _denied(source, error) from error
+
+
+def _index_below(path: Path, memory_limit: int) -> Indexed | None:
     tars = tar_files(path)
     if tars:
         return index_tars(path, tars)

@@ -274,6 +274,10 @@ def test_a_few_pictures_of_some_classes_are_evaluated(comparison, tmp_path):
         assert answer.returncode == 0, answer.stderr
         (row,) = json.loads(answer.stdout)
         assert (row["split"], row["n"]) == ("all", count)
+    (tmp_path / "few" / name / "bad.png").write_text("this is no picture")
+    answer = sightline("evaluate", run, "--data", tmp_path / "few", "--format", "json", "--max-unreadable", "0.5")
+    assert (json.loads(answer.stdout)[0]["n"], f"Left out: {name}/bad.png" in answer.stderr) == (2, True)
+    (tmp_path / "few" / name / "bad.png").unlink()
     (tmp_path / "few" / "zebra").mkdir()
     Image.fromarray(np.zeros((8, 8, 3), dtype=np.uint8)).save(tmp_path / "few" / "zebra" / "one.png")
     answer = sightline("evaluate", run, "--data", tmp_path / "few")

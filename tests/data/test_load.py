@@ -5,8 +5,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from sightline.data import FileSet, MemorySet, UnreadableImage, load_splits
-from sightline.data.errors import NoImagesError, TooFewImagesError
+from sightline.data import FileSet, MemorySet, UnreadableImage, load_splits, load_whole
+from sightline.data.errors import NoImagesError, SourceNotFoundError, TooFewImagesError
 from sightline.data.picture import Picture
 from sightline.data.split import split_pictures, take
 from tests.data.made import class_folders, encoded, noise
@@ -113,6 +113,26 @@ def test_arguments_out_of_range(tmp_path, options):
     class_folders(tmp_path, COUNTS)
     with pytest.raises(ValueError, match=r"got"):
         load_splits(tmp_path, **options)
+
+
+def test_no_name_is_not_the_current_folder(tmp_path, monkeypatch):
+    class_folders(tmp_path, COUNTS)
+    monkeypatch.chdir(tmp_path)
+    for load in (load_splits, lambda source: load_whole(source, tuple(COUNTS))):
+        with pytest.raises(SourceNotFoundError, match="no source is named"):
+            load("")
+
+
+def test_a_whole_set_tells_what_it_leaves_out(tmp_path):
+    class_folders(tmp_path, COUNTS)
+    (tmp_path / "cat" / "bad.png").write_text("no")
+    (tmp_path / "stray.png").write_text("no")
+    told = []
+    whole = load_whole(tmp_path, tuple(COUNTS), max_unreadable=0.5, left_out=told.append)
+    assert len(whole) == sum(COUNTS.values())
+    assert [[one.name for one in once] for once in told] == [["stray.png", "cat/bad.png"]]
+    with pytest.raises(ValueError, match="max_unreadable is a share"):
+        load_whole(tmp_path, tuple(COUNTS), max_unreadable=50)
 
 
 def test_bombs_count_as_unreadable(tmp_path):
