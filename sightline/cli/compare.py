@@ -49,7 +49,7 @@ def run_comparison(
 ) -> None:
     """Load the data, compare, print the table; the home of `compare` and `demo`."""
     from sightline import recipes
-    from sightline.backbones import list_models
+    from sightline.backbones import list_models, own_size
     from sightline.cli.loading import load
     from sightline.cli.progress import display
     from sightline.compare import compare as run
@@ -58,6 +58,8 @@ def run_comparison(
 
     chosen = recipes.override(recipes.get(recipe), changes)
     names = list_models("*mini*") if models == "all" else [name.strip() for name in models.split(",") if name.strip()]
+    for name in names:
+        own_size(name)  # raises, before anything is decoded, where there is no such net
     plan = make_plan(out, load(data, chosen, max_unreadable), names, range(seeds), chosen)
     with display(len(plan.runs)) as shown:
         page = run(plan, again, shown.comparison)

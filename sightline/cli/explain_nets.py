@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sightline.cli.opened import check_channels
 from sightline.data import View, fit_image, normalise, open_image, seen_box
 from sightline.weights import ModelMeta, create_model, load_net, load_run, meta_of
 from sightline.weights.box import boxed
@@ -65,7 +66,7 @@ def load_nets(models: Sequence[str], runs: Sequence[str], weights: str | None, u
     """The nets of `--model NAME` or `NAME=WEIGHTS` and of `--run`.
 
     Raises:
-        ValueError: none was named, or a name has no weights and `untrained` was not asked for.
+        ValueError: none was named, a name has no weights and `untrained` was not asked for, or a net takes other than RGB.
     """
     nets = [_named(one, weights, untrained) for one in models]
     for run in runs:
@@ -75,6 +76,8 @@ def load_nets(models: Sequence[str], runs: Sequence[str], weights: str | None, u
         raise ValueError(
             "name at least one net: --run FOLDER, or --model NAME (with --weights, or --model NAME=WEIGHTS)"
         )
+    for net, given in zip(nets, [*models, *runs], strict=True):
+        check_channels(net.meta, given)
     return _told_apart(nets, [*models, *runs])
 
 

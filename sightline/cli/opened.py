@@ -48,15 +48,16 @@ def open_net(run: Path | None, model: str | None, weights: str | None) -> OpenNe
         )
     if run is not None:
         net, meta = load_run(run)
-        _check_channels(meta, str(run))
+        check_channels(meta, str(run))
         folder = RunFolder(run)
         return OpenNet(net, meta, str(run), folder.read("recipe") if folder.exists() else {})
     net, meta = load_net(str(model), str(weights))
-    _check_channels(meta, str(weights))
+    check_channels(meta, str(weights))
     return OpenNet(net, meta, f"{model} ({weights})", {})
 
 
-def _check_channels(meta: "ModelMeta", source: str) -> None:
+def check_channels(meta: "ModelMeta", source: str) -> None:
+    """Refuse a net of other images than those that are read from files. Raises ValueError."""
     if meta.in_chans != 3:
         raise ValueError(
             f"{source} takes images of {meta.in_chans} channels; pictures are read as RGB, 3, here. Call the net from "

@@ -58,7 +58,7 @@ def predict(
             batch = []
     if output is Format.TABLE:
         rows = [row | {"probability": f"{row['probability']:.1%}"} for row in rows]
-    if rows:
+    if rows or output is Format.JSON:  # a list even where it is empty: programs read it
         show(rows, output, right=("rank", "probability"))
     if unreadable:
         typer.secho(f"{unreadable} of {len(files)} files could not be read", fg="yellow", err=True)

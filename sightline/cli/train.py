@@ -35,17 +35,19 @@ def train(
     An interrupted run continues with --resume and ends with the weights it would have had.
     """
     from sightline import recipes
+    from sightline.backbones import own_size
     from sightline.cli.launched import is_main, show_notes
     from sightline.cli.loading import load
     from sightline.cli.progress import display
     from sightline.runs import RunFolder
     from sightline.train import pretrain
     from sightline.train import train as run
+    from sightline.train.begin import recorded
 
     if out is None and model is None:
         raise typer.BadParameter("name a net with --model, or the run to resume with --out")
     folder = out if out is not None else Path("runs") / str(model)
-    begun = RunFolder(folder).read("recipe") if resume and RunFolder(folder).exists() else None
+    begun = recorded(RunFolder(folder), resume)
     options = None
     if begun is not None:
         model, data = model or begun["model"]["name"], data or begun["data"]["source"]
@@ -56,6 +58,7 @@ def train(
         raise typer.BadParameter("name a net with --model and images with --data")
     base = recipes.restore(begun["recipe"]) if begun is not None and recipe is None else recipes.get(recipe or "mini")
     chosen = recipes.override(base, set_ or [])
+    own_size(model)  # raises, before anything is decoded, where there is no such net
     show_notes()
     splits = load(data, chosen, max_unreadable)
     if chosen.task == "masked_patches":

@@ -140,6 +140,8 @@ def test_doctor_finds_the_machine_well():
         (("train", "--model", "vit_mini", "--data", "nowhere/"), 1, "nowhere"),
         (("train", "--model", "vit_mini", "--data", "digits", "--set", "lrr=1"), 1, "did you mean"),
         (("compare", "--data", "digits", "--models", "deit_mini_distilled"), 1, "distilled from resnet_mini"),
+        (("train", "--model", "vit_mni", "--data", "nowhere"), 1, "did you mean vit_mini"),
+        (("compare", "--models", "vit_mni", "--data", "nowhere"), 1, "did you mean vit_mini"),
         (("predict", "--run", "nowhere", "a.png"), 1, "nowhere"),
         (("report", "nowhere"), 1, "nowhere"),
         (("nonsense",), 2, "nonsense"),
@@ -177,6 +179,11 @@ def test_finished_runs_are_reused_and_others_are_not(comparison):
     assert other.returncode == 1
     assert "epochs is 2 there and 3 now" in other.stderr
     assert "--again" in other.stderr
+
+
+def test_a_folder_with_a_run_is_refused_before_anything_is_decoded(comparison):
+    answer = sightline("train", "--model", "vit_mini", "--data", "nowhere", "--out", comparison[0] / "vit_mini-s0")
+    assert (answer.returncode, "holds a run already" in answer.stderr) == (1, True)
 
 
 def test_a_run_is_resumed_as_it_began(tmp_path):
@@ -325,6 +332,8 @@ def test_predict_names_what_it_skips(comparison, pictures):
     for name in ("text.jpg", "empty.png", "truncated.jpg"):
         assert name in answer.stderr
     assert "3 of 5 files" in answer.stderr
+    answer = sightline("predict", "--run", run, pictures / "text.jpg", "--format", "json")
+    assert (answer.returncode, json.loads(answer.stdout)) == (1, [])
 
 
 def test_predict_takes_globs_and_succeeds_quietly(comparison, pictures):
@@ -362,8 +371,9 @@ def test_a_name_that_is_no_text_is_printed(monkeypatch):
 
 def test_a_net_of_grey_images_is_refused_in_words(tmp_path, pictures):
     save_pretrained(create_model("resnet_mini", num_classes=3, in_chans=1), tmp_path / "grey")
-    answer = sightline("predict", "--run", tmp_path / "grey", pictures / "grey.png")
-    assert (answer.returncode, "takes images of 1 channels" in answer.stderr) == (1, True)
+    for verb in ("predict", "explain"):
+        answer = sightline(verb, "--run", tmp_path / "grey", pictures / "grey.png", cwd=tmp_path)
+        assert (answer.returncode, "takes images of 1 channels" in answer.stderr) == (1, True)
 
 
 def test_resuming_where_nothing_is(tmp_path):
