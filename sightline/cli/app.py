@@ -44,12 +44,13 @@ def fail(message: str) -> typer.Exit:
 
 
 def _run() -> None:
-    """Run the verb; raise BrokenPipeError when the reader has gone, which typer and rich turn into a failure."""
+    """Run the verb; raise BrokenPipeError and KeyboardInterrupt, which typer and rich turn into exit codes without a word."""
     try:
         app()
     except SystemExit as end:
-        if isinstance(end.__context__, BrokenPipeError):
-            raise end.__context__ from None
+        for hidden in (end.__context__, end.__context__ and end.__context__.__cause__):
+            if isinstance(hidden, BrokenPipeError | KeyboardInterrupt):
+                raise hidden from None
         raise
     finally:
         sys.stdout.flush()
@@ -65,8 +66,8 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # a file name that is no text must not cost the other rows
     try:
         _run()
-    except KeyboardInterrupt:
-        typer.secho("Interrupted. What had finished is kept; the same command continues.", err=True)
+    except KeyboardInterrupt as stop:
+        typer.secho(f"Interrupted: {stop}" if str(stop) else "Interrupted", err=True)
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output (head, less) has gone: no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

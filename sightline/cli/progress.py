@@ -1,8 +1,10 @@
 """One progress display with time left for a training or a comparison; plain lines when the output is piped."""
 
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -17,6 +19,7 @@ from rich.progress import (
 )
 
 from sightline.cli.launched import is_main
+from sightline.runs import RunFolder
 
 if TYPE_CHECKING:
     from sightline.compare import Progress as Comparison
@@ -92,15 +95,21 @@ class Display:
 
 
 @contextmanager
-def display(runs: int = 1) -> Iterator[Display]:
-    """A display for that many runs."""
+def display(runs: int = 1, folder: Path | None = None) -> Iterator[Display]:
+    """A display for that many runs, of a comparison or, with the folder, of one training; an interrupt says how it goes on."""
     shown = Display(runs)
     with shown.bars:
         try:
             yield shown
         except KeyboardInterrupt:
-            typer.secho("Interrupted. What had finished is kept; the same command continues.", err=True)
-            raise typer.Exit(130) from None
+            raise KeyboardInterrupt(_how_to_go_on(folder)) from None
+
+
+def _how_to_go_on(folder: Path | None) -> str:
+    if folder is None:
+        return "what had finished is kept; the same command continues"
+    begun = RunFolder(folder).exists()
+    return f"`sightline train --out {shlex.quote(str(folder))} --resume` continues it" if begun else ""
 
 
 @contextmanager

@@ -64,7 +64,7 @@ def train(
     if chosen.task == "masked_patches":
         if finetune is not None:
             raise typer.BadParameter("pre-training starts from random weights; leave --finetune to what follows it")
-        with display() as shown:
+        with display(folder=folder) as shown:
             metrics = pretrain(
                 chosen, model, splits, folder, model_options=options, resume=resume, progress=shown.training
             )
@@ -74,7 +74,7 @@ def train(
                 f"{model}: {val['colour_accuracy']:.2%} of the colours of {val['n']} validation images; run folder {folder}"
             )
         return
-    with display() as shown:
+    with display(folder=folder) as shown:
         metrics = run(
             chosen,
             model,

@@ -186,6 +186,28 @@ def test_a_folder_with_a_run_is_refused_before_anything_is_decoded(comparison):
     assert (answer.returncode, "holds a run already" in answer.stderr) == (1, True)
 
 
+def test_an_interrupt_says_how_to_go_on(tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    out = tmp_path / "a run"
+    with monkeypatch.context() as patched:
+        patched.setattr("sightline.cli.progress.Display.training", stop)
+        call = ("train", "--model", "resnet_mini", "--data", "digits", "--recipe", "digits_smoke", "--set", "epochs=1")
+        answer = sightline(*call, "--out", out)
+    assert (answer.returncode, answer.stderr.splitlines()[-1]) == (
+        130,
+        f"Interrupted: `sightline train --out '{out}' --resume` continues it",
+    )
+    assert sightline("train", "--out", out, "--resume").returncode == 0
+    monkeypatch.setattr("sightline.cli.opened.open_net", stop)
+    answer = sightline("predict", "--run", out, out)
+    assert (answer.returncode, answer.stderr) == (1, f"Error: no picture lies in the folder {out}\n")
+    Image.new("L", (8, 8)).save(out / "a.png")
+    answer = sightline("predict", "--run", out, out)
+    assert (answer.returncode, answer.stderr) == (130, "Interrupted\n")
+
+
 def test_a_run_is_resumed_as_it_began(tmp_path):
     """Its options come from the folder, the default folder is found, and another recipe is refused."""
     recipe = override(get("digits_smoke"), ["epochs=1"])
