@@ -32,7 +32,7 @@ def find(root: Path) -> Found:
     """
     folders = _split_folders(root) or {TRAIN: root}
     classes = {split: {child.name: child for child in _folders(folder)} for split, folder in folders.items()}
-    _check_agreement(root, classes)
+    _check_agreement(root, folders, classes)
     names = tuple(classes[TRAIN])
     splits = {split: _pictures(root, [classes[split][name] for name in names]) for split in folders}
     if not any(splits.values()):
@@ -66,8 +66,13 @@ def _split_folders(root: Path) -> dict[str, Path] | None:
     return splits
 
 
-def _check_agreement(root: Path, classes: dict[str, dict[str, Path]]) -> None:
+def _check_agreement(root: Path, where: dict[str, Path], classes: dict[str, dict[str, Path]]) -> None:
     for split, folders in classes.items():
+        if split != TRAIN and not folders and any(map(_is_picture, _files(where[split]))):
+            raise ClassMismatchError(
+                f"{root}: the pictures in {where[split].name} lie in no class folders, so nobody knows their classes; sort them "
+                f"into those of {TRAIN}, or move the folder away and have a {split} set cut off {TRAIN}"
+            )
         extra, missing = sorted(folders.keys() - classes[TRAIN]), sorted(classes[TRAIN].keys() - folders)
         if extra or missing:
             raise ClassMismatchError(

@@ -200,6 +200,13 @@ def test_classes_must_agree(tmp_path):
     refused(ClassMismatchError, tmp_path, "only in test: dgo; only in train: dog")
 
 
+def test_a_test_folder_without_labels(tmp_path):
+    class_folders(tmp_path / "train", {"cat": 2, "dog": 2}, 1)
+    (tmp_path / "Test").mkdir()
+    noise(9).save(tmp_path / "Test" / "1.png")
+    refused(ClassMismatchError, tmp_path, "the pictures in Test lie in no class folders.*move the folder away")
+
+
 def test_layouts_that_can_not_be_told_apart(tmp_path):
     class_folders(tmp_path / "train", {"a": 2, "b": 2}, 1)
     class_folders(tmp_path / "evaluation", {"a": 2, "b": 2}, 2)
