@@ -12,6 +12,7 @@ import json
 import sys
 import time
 from dataclasses import asdict
+from typing import Any
 
 import torch
 
@@ -25,8 +26,8 @@ from sightline.runs import SCHEMA, atomic_write, environment
 FAMILIES = (aa, general, nonlocal_ccnet, san, sasa_lrnet, transformers)  # importing them registers their experiments
 
 
-def measure(name: str) -> None:
-    """Run one experiment and write its JSON."""
+def measure(name: str, machine: dict[str, Any]) -> None:
+    """Run one experiment and write its JSON, with what it was measured on."""
     torch.manual_seed(0)
     started = time.perf_counter()
     outcome = EXPERIMENTS[name]()
@@ -38,7 +39,7 @@ def measure(name: str) -> None:
         **asdict(outcome),
         "command": outcome.command or f"python -m benchmarks.claims {name}",
         "seconds": round(time.perf_counter() - started, 1),
-        "environment": environment(),
+        "environment": machine,
     }
     atomic_write(RESULTS / f"{name}.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
     print(f"{name}: {outcome.verdict}. {outcome.why}", flush=True)
@@ -49,9 +50,10 @@ def main(arguments: list[str]) -> None:
     names = [one for one in arguments if not one.startswith("-")] or ([] if "--page" in arguments else list(CLAIMS))
     if strange := [one for one in names if one not in EXPERIMENTS]:
         raise SystemExit(f"no claim is called {', '.join(strange)}; there are {', '.join(CLAIMS)}")
+    machine = environment()  # before the first result changes the checkout
     for done, name in enumerate(names, 1):
         print(f"[{done}/{len(names)}] {name}", file=sys.stderr, flush=True)
-        measure(name)
+        measure(name, machine)
     draw()
     PAGE.write_text(page())
     print(PAGE)

@@ -68,6 +68,7 @@ def _cost(figure: Any) -> None:
         (left, "parameters", 1e3, "parameters, thousands"),
         (right, "macs", 1e6, "multiply-adds, millions"),
     ):
+        drawn: set[str] = set()
         for model, one in found.items():
             test = one["test"]
             away = [[100 * (test["accuracy"] - test["low"])], [100 * (test["high"] - test["accuracy"])]]
@@ -82,8 +83,9 @@ def _cost(figure: Any) -> None:
                 color=family.light,
                 elinewidth=1,
                 label=names[model],
-                mfc="white" if model.startswith("se_") else None,
+                mfc="white" if family.marker in drawn else None,  # the second net of a family
             )
+            drawn.add(family.marker)
         axis.set_xlabel(title)
         _quiet(axis)
     left.set_ylabel("test accuracy, %")
