@@ -52,10 +52,11 @@ def table(content: dict[str, Any]) -> str:
         looking = max(one["evaluation"] for one in net["rounds"])
         spread = " .. ".join(f"{some:.1f}" for some in took)
         lines.append(f"| `{net['run']}` | `{net['recipe']}` | {net['epochs']} | {spread} | {looking:.1f} |")
+    whole = sum(sum(one.values()) for net in content["nets"] for one in net["rounds"]) / ROUNDS / 60
     machine = content["environment"]
     commit = (machine["commit"] or "unknown")[:12]
     note = (
-        f"{machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}, commit {commit}; "
+        f"`make evidence` as a whole: {whole:.1f} hours. {machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}, commit {commit}; "
         f"{content['images']:,} of {TRAINED:,} images an epoch, {ROUNDS} rounds. From [results/minutes.json](results/minutes.json)."
     )
     return "\n".join([*lines, "", note])
