@@ -56,7 +56,8 @@ def table(content: dict[str, Any]) -> str:
     machine = content["environment"]
     commit = (machine["commit"] or "unknown")[:12]
     note = (
-        f"`make evidence` as a whole: {whole:.1f} hours. {machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}, commit {commit}; "
+        f"`make evidence` as a whole: {whole:.1f} hours. "
+        f"{machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}, commit {commit}; "
         f"{content['images']:,} of {TRAINED:,} images an epoch, {ROUNDS} rounds. From [results/minutes.json](results/minutes.json)."
     )
     return "\n".join([*lines, "", note])
