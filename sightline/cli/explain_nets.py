@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sightline.cli.opened import check_channels
-from sightline.data import View, fit_image, normalise, open_image, seen_box
+from sightline.data import View, fit_image, normalise, open_image, read_image, seen_box
 from sightline.weights import ModelMeta, create_model, load_net, load_run, meta_of
 from sightline.weights.box import boxed
 
@@ -113,7 +113,7 @@ def see(file: str, net: Net, size: tuple[int, int] | None = None) -> Seen:
     image, wanted = open_image(file), size or net.meta.image_size
     picture = (image.height, image.width)
     box = seen_box(picture, wanted, net.view)
-    pixels = fit_image(image, wanted, net.view)
+    pixels = read_image(file, wanted, view=net.view)  # as training and predict read it, so that the net answers as there
     enlarged = _enlarged(wanted, box)
     shown = fit_image(image, enlarged, net.view) if enlarged != wanted else pixels
     like = next(net.model.parameters())

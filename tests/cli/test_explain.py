@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 from sightline.cli import verbs  # noqa: F401 (attaches the verbs)
 from sightline.cli.app import app
 from sightline.cli.explain_files import _rows
-from sightline.cli.explain_nets import Net, Seen
+from sightline.cli.explain_nets import Net, Seen, load_nets, see
 from sightline.cli.explain_panels import Look, Wish
+from sightline.data import normalise, read_image
 from sightline.explain import Explanation, Geometry
 
 
@@ -100,6 +101,16 @@ def test_the_mark_counts_in_the_picture_it_is_drawn_on():
 
 def seen_at(side):
     return Seen("a.png", torch.zeros(1, 3, side, side), np.zeros((side, side, 3), np.uint8), (0, 0, 32, 32), (32, 32))
+
+
+def test_the_net_sees_what_predict_shows_it(tmp_path):
+    file, net = str(tmp_path / "large.jpg"), load_nets(["resnet_mini"], [], None, untrained=False)[0]
+    pixels = np.random.default_rng(0).integers(
+        0, 256, (500, 700, 3), dtype=np.uint8
+    )  # large enough to be decoded at a part of its size
+    Image.fromarray(pixels).save(file)
+    expected = normalise(read_image(file, net.meta.image_size, view=net.view)[None], net.meta.mean, net.meta.std)
+    assert torch.equal(see(file, net).input, expected)
 
 
 def test_numbers_are_written_in_digits(photo, tmp_path, monkeypatch):
