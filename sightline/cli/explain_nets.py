@@ -113,7 +113,9 @@ def see(file: str, net: Net, size: tuple[int, int] | None = None) -> Seen:
     image, wanted = open_image(file), size or net.meta.image_size
     picture = (image.height, image.width)
     box = seen_box(picture, wanted, net.view)
-    pixels = read_image(file, wanted, view=net.view)  # as training and predict read it, so that the net answers as there
+    pixels = read_image(
+        file, wanted, view=net.view
+    )  # as training and predict read it, so that the net answers as there
     enlarged = _enlarged(wanted, box)
     shown = fit_image(image, enlarged, net.view) if enlarged != wanted else pixels
     like = next(net.model.parameters())
