@@ -68,7 +68,10 @@ def check_graphs(build: Callable[[], nn.Module], channels: int) -> None:
     torch.testing.assert_close(compiled(x), expected)
     sizes = {0: torch.export.Dim("batch")} | dict.fromkeys((2, 3), torch.export.Dim.AUTO)
     program = torch.export.export(layer, (x,), dynamic_shapes=(sizes,)).module()
-    for other in (x[:1], torch.randn(3, channels, 8, 11)):
+    for other in (
+        x[:1],
+        torch.randn(3, channels, 9, 12),
+    ):  # odd and even as before: torch 2.11 pools an exported map so alone
         torch.testing.assert_close(program(other), layer(other))
 
 

@@ -155,7 +155,6 @@ def test_objections():
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script. is deprecated:FutureWarning")  # torch's own, in its first jvp
-@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")  # torch 2.11 uses it itself
 def test_a_compiled_forward_mode_derivative_is_the_references():
     """A compiler asks for transforms while it traces; the operator itself would drop the tangents without a word."""
     tensors = [torch.randn(1, 4, 5, 6) for _ in range(3)]
