@@ -11,6 +11,7 @@ from sightline.report.load import Comparison, Run
 
 NARROW, WIDE = (400, 270, 12.5), (840, 300, 13.0)  # width, height, font size
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 10, 40
+RING = 2.5  # radius that marks the only epoch of a line
 FIELDS = (  # field, title, short title, factor, and the drawings: the first figure spans two columns where there is room
     ("val_accuracy", "Validation accuracy, %", "val. acc.", 100.0, (WIDE, NARROW)),
     ("train_loss", "Training loss", "train. loss", 1.0, (NARROW,)),
@@ -158,10 +159,11 @@ def _line(track: Track, x: Scale, y: Scale) -> Line:
 
 
 def _path(places: Sequence[tuple[float, float]]) -> str:
-    """A polyline; a single epoch becomes a dot."""
-    if not places:
-        return ""
-    return "M" + "L".join(f"{px:g},{py:g}" for px, py in places) + ("h.01" if len(places) == 1 else "")
+    """A polyline; a single epoch becomes a ring."""
+    if len(places) == 1:
+        ((px, py),) = places
+        return f"M{px - RING:g},{py:g}" + "".join(f"a{RING:g},{RING:g} 0 1,0 {side * 2 * RING:g},0" for side in (1, -1))
+    return "M" + "L".join(f"{px:g},{py:g}" for px, py in places) if places else ""
 
 
 def _band(spread: Sequence[Sequence[float]], x: Scale, y: Scale) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sightline.report import examples, numbers
+from sightline.report import curves, examples, numbers
 from sightline.report.arrays import Layer
 from sightline.report.attention import Net, _encode, _fit, map_numbers, quantise
 from sightline.report.axes import linear_ticks, log_ticks, tick_text
@@ -256,3 +256,10 @@ def test_commands_quote_and_name_the_commit(tmp_path):
     checkout, compare = commands(read_comparison(tmp_path / "it's"))
     assert checkout.startswith("git checkout 5f3fbfe0")
     assert "--data 'my data; rm -rf ~' --models vit_mini --seeds 1" in compare
+
+
+def test_a_lone_epoch_is_a_ring_around_its_place():
+    d = curves._path([(10.0, 4.0)])
+    assert d == "M7.5,4a2.5,2.5 0 1,0 5,0a2.5,2.5 0 1,0 -5,0"
+    assert curves._path([(10.0, 4.0), (11.5, 3.0)]) == "M10,4L11.5,3"
+    assert curves._path([]) == ""
