@@ -7,7 +7,9 @@
 Source: Dosovitskiy et al. 2021, arXiv 2010.11929, appendix B.1.2 and section 4.6.
 Ours:   in every image exactly half of the patches, rounded, at least one; another patch is one of the same image; what a border
         patch lacks is left out of its mean; a hybrid's patches are the pixels its tokens stand for.
-Legend: B batch, L patches of an image, h w their grid, C token channels, M corrupted patches of the batch.
+        Chance: three numbers of 0..1 a patch. The patches with the lowest first numbers are corrupted, the second says how, the
+        third which patch comes in its place. They come with the images: it does not matter how many processes share a batch.
+Legend: B batch, L patches of an image, K corrupted ones, h w their grid, C token channels, M corrupted patches of the batch.
 """
 
 from collections.abc import Sequence
@@ -20,11 +22,13 @@ from sightline.backbones.transformer_net import PatchTransformer
 from sightline.train.objectives import cross_entropy
 
 CORRUPTED, HIDDEN, SWAPPED = 0.5, 0.8, 0.1
+DRAWS = 3  # numbers of chance a patch
 LEVELS = 8  # of a channel, 3 bits
 
 
 class MaskedPatches(nn.Module):
-    """A ViT with what the task needs beside it; normalised images (B, 3, H, W) to logits (M, 512) and colours (M,).
+    """A ViT with what the task needs beside it; normalised images (B, 3, H, W), and chance (B, 3, L), which is drawn where none
+    is given, to logits (M, 512) and colours (M,).
 
     Args:
         net: the ViT; its classifier learns nothing here and is frozen.
@@ -51,18 +55,20 @@ class MaskedPatches(nn.Module):
         self.register_buffer("mean", torch.tensor(mean)[:, None, None])
         self.register_buffer("std", torch.tensor(std)[:, None, None])
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor, chance: Tensor | None = None) -> tuple[Tensor, Tensor]:
         grid = self.net.patch_embed.grid_of(*images.shape[2:])
-        places = choose(len(images), grid[0] * grid[1], images.device)  # B, K
-        tokens = self.net.forward_features(images, lambda embedded: self.corrupt(embedded, places))
+        if chance is None:
+            chance = torch.rand(len(images), DRAWS, grid[0] * grid[1], device=images.device)
+        places = choose(chance[:, 0])
+        how, others = (one.gather(1, places) for one in chance[:, 1:].unbind(1))
+        tokens = self.net.forward_features(images, lambda embedded: self.corrupt(embedded, places, how, others))
         seen = tokens[:, self.net.num_prefix_tokens :].gather(1, places[..., None].expand(-1, -1, tokens.shape[2]))
         colours = mean_colours(images * self.std + self.mean, self.net.feature_info[0]["reduction"], grid)
         return self.colour(seen.flatten(0, 1)), colours.gather(1, places).flatten()
 
-    def corrupt(self, embedded: Tensor, places: Tensor) -> Tensor:
-        """Patch embeddings (B, L, C) with those at `places` (B, K) hidden, swapped or left."""
-        draw = torch.rand(places.shape, device=places.device)[..., None]
-        other = torch.randint(embedded.shape[1], places.shape, device=places.device)
+    def corrupt(self, embedded: Tensor, places: Tensor, how: Tensor, others: Tensor) -> Tensor:
+        """Patch embeddings (B, L, C) with those at `places` (B, K) hidden, swapped or left, as the numbers (B, K) say."""
+        draw, other = how[..., None], (others * embedded.shape[1]).long()
         at, strange = (index[..., None].expand(-1, -1, embedded.shape[2]) for index in (places, other))
         new = torch.where(draw < HIDDEN + SWAPPED, embedded.gather(1, strange), embedded.gather(1, at))
         new = torch.where(draw < HIDDEN, self.hidden.to(new.dtype), new)
@@ -73,10 +79,10 @@ class MaskedPatches(nn.Module):
         return {"hidden"} | {f"net.{name}" for name in self.net.no_weight_decay()}
 
 
-def choose(images: int, patches: int, device: torch.device) -> Tensor:
-    """Which patches of each image are corrupted: (B, K), without repetition."""
-    count = max(1, round(CORRUPTED * patches))
-    return torch.rand(images, patches, device=device).argsort(dim=1)[:, :count]
+def choose(chance: Tensor) -> Tensor:
+    """Which patches of each image are corrupted, by a number for each (B, L): (B, K), without repetition."""
+    count = max(1, round(CORRUPTED * chance.shape[1]))
+    return chance.argsort(dim=1)[:, :count]
 
 
 def mean_colours(pixels: Tensor, side: int, grid: tuple[int, int]) -> Tensor:

@@ -129,10 +129,14 @@ class Session:
     def _loss(self, images: Tensor, targets: Tensor) -> Tensor:
         with self._precision():
             teaching = self.teacher(images) if self.teacher is not None else None
-            loss = self.objective(self._forward(images), targets, teaching)
+            loss = self.objective(self._outputs(images, targets), targets, teaching)
             if not loss.isfinite():
                 self._note(f"the loss is not finite: {self._where(images)}")
         return loss
+
+    def _outputs(self, images: Tensor, targets: Tensor) -> Any:
+        """What the objective compares with the targets; pre-training gives them to the model."""
+        return self._forward(images)
 
     def _update(self) -> None:
         self.scaler.unscale_(self.optimizer)

@@ -1,6 +1,7 @@
 """Masked patch prediction: colours by hand, which patches change and how, and that it learns, resumes and hands on its weights."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from sightline.data import load_splits
 from sightline.runs import RunFolder
 from sightline.train import pretrain, train
 from sightline.train.masked_patches import MaskedPatches, choose, colour_loss, mean_colours
+from sightline.train.plan import cut_batches
+from sightline.train.pretrain import MaskedFeed
 from sightline.weights import load_run
 
 TINY = {"dim": 16, "depth": 1, "heads": 2}
@@ -38,7 +41,7 @@ def test_mean_colours_by_hand():
 
 @pytest.mark.parametrize("patches", [1, 2, 7, 16])
 def test_half_of_the_patches_once_each(patches):
-    places = choose(20, patches, torch.device("cpu"))
+    places = choose(torch.rand(20, patches))
     assert places.shape == (20, max(1, round(patches / 2)))
     assert all(len(set(row.tolist())) == len(row) for row in places)
 
@@ -47,8 +50,8 @@ def test_what_becomes_of_embeddings():
     model = MaskedPatches(net(), (0,) * 3, (1,) * 3)
     nn.init.constant_(model.hidden, 9.0)
     embedded = torch.arange(4000.0).reshape(1, 4000, 1).expand(1, -1, 16) + 100
-    places = choose(1, 4000, embedded.device)
-    changed = model.corrupt(embedded, places)
+    places = choose(torch.rand(1, 4000))
+    changed = model.corrupt(embedded, places, *torch.rand(2, *places.shape))
     untouched = torch.ones(4000, dtype=torch.bool)
     untouched[places[0]] = False
     assert torch.equal(changed[0, untouched], embedded[0, untouched])
@@ -62,10 +65,9 @@ def test_what_becomes_of_embeddings():
 def test_logits_belong_to_the_corrupted_patches():
     model = MaskedPatches(net(depth=1), (0.5,) * 3, (0.25,) * 3).eval()
     images = torch.rand(3, 3, 8, 8)
-    torch.manual_seed(3)
-    logits, colours = model(images)
-    torch.manual_seed(3)
-    places = choose(3, 16, images.device)
+    chance = torch.rand(3, 3, 16)
+    logits, colours = model(images, chance)
+    places = choose(chance[:, 0])
     whole = mean_colours(images * 0.25 + 0.5, 2, (4, 4))
     assert logits.shape == (3 * 8, 512)
     assert torch.equal(colours, torch.cat([whole[image, places[image]] for image in range(3)]))
@@ -86,6 +88,22 @@ def test_all_that_can_learn_does(options):
     colour_loss(model(torch.rand(2, 3, 8, 8))).backward()
     assert [name for name, one in model.named_parameters() if one.requires_grad and one.grad is None] == []
     assert not any(one.requires_grad for one in model.net.head.parameters())
+
+
+def test_processes_hide_what_one_would():
+    data = load_splits("digits", train_limit=128, test_limit=64)
+    recipe = replace(RECIPE, batch_size=16)
+
+    def parts(rank, world):
+        place = SimpleNamespace(process_index=rank, num_processes=world, device=torch.device("cpu"))
+        feed = MaskedFeed(net(), data, recipe, cut_batches(recipe, world, len(data.train)), place)
+        ((images, chance),) = feed.parts(next(feed.epoch(1, 2)), 1, 2)
+        return {image.numpy().tobytes(): one for image, one in zip(images, chance, strict=True)}
+
+    whole, shares = parts(0, 1), [parts(rank, 2) for rank in (0, 1)]
+    assert [len(share) for share in shares] == [8, 8]
+    for image, chance in (shares[0] | shares[1]).items():
+        assert torch.equal(chance, whole[image])
 
 
 @pytest.mark.parametrize("change", [{"mixup": 0.8}, {"cutmix": 1.0}, {"distillation": "hard"}, {"sharded": True}])
