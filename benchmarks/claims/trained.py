@@ -17,27 +17,22 @@ SHORT = "one short budget: 45,000 images seen, a quarter of the training set, 24
 
 def nets() -> dict[str, dict[str, Any]]:
     """The trained nets by name; empty before `make evidence`."""
-    file = RESULTS / "cifar10.json"
-    return {one["model"]: one for one in json.loads(file.read_text())["nets"]} if file.exists() else {}
+    return {one["model"]: one for one in _told("cifar10.json").get("nets", ())}
 
 
 def stages(model: str) -> list[dict[str, Any]]:
     """Other trainings of a net, not in the box, that nets of their budget are compared with."""
-    file = RESULTS / "cifar10.json"
-    told = json.loads(file.read_text()).get("stages", {}) if file.exists() else {}
-    return [one for one in told.values() if one["model"] == model]
+    return [one for one in _told("cifar10.json").get("stages", {}).values() if one["model"] == model]
 
 
 def shares() -> dict[tuple[str, int], dict[str, Any]]:
     """The trainings on shares of CIFAR-10 by arm and per cent (benchmarks/shares.py); empty before they are run."""
-    file = RESULTS / "shares.json"
-    return {(one["arm"], one["share"]): one for one in json.loads(file.read_text())["runs"]} if file.exists() else {}
+    return {(one["arm"], one["share"]): one for one in _told("shares.json").get("runs", ())}
 
 
 def variants() -> dict[str, dict[str, Any]]:
     """Test results of the nets of benchmarks/variants.py by name; empty before they are trained."""
-    file = RESULTS / "variants.json"
-    return {one["variant"]: one["test"] for one in json.loads(file.read_text())["runs"]} if file.exists() else {}
+    return {one["variant"]: one["test"] for one in _told("variants.json").get("runs", ())}
 
 
 def lead(arm: str, other: str, share: int = 100) -> tuple[list[Number], tuple[float, float, float] | None]:
@@ -55,8 +50,13 @@ def lead(arm: str, other: str, share: int = 100) -> tuple[list[Number], tuple[fl
 
 def robust(model: str, folder: str) -> dict[str, Any] | None:
     """The robustness of a net, where it was measured; folder is "robustness" or "robustness_digits"."""
-    file = RESULTS / folder / f"{model}.json"
-    return json.loads(file.read_text()) if file.exists() else None
+    return _told(f"{folder}/{model}.json") or None
+
+
+def _told(file: str) -> dict[str, Any]:
+    """The content of a file of docs/results; empty before it is measured."""
+    path = RESULTS / file
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def difference(a: float, n_a: int, b: float, n_b: int) -> tuple[float, float, float]:
