@@ -90,9 +90,13 @@ class Loop:
         self, run: RunFolder, session: Session, splits: Splits, batches: Batches, progress: ProgressCallback | None
     ) -> None:
         self.run, self.session, self.splits, self.batches, self.progress = run, session, splits, batches, progress
-        self.feed = Feed(splits, session.recipe, batches, session.accelerator)
+        self.feed = self._feed()
         seen = [line["val_accuracy"] for line in run.log() if line["val_accuracy"] is not None]
         self.val_accuracy: float | None = seen[-1] if seen else None
+
+    def _feed(self) -> Feed:
+        """Where the steps' images come from; pre-training has its own."""
+        return Feed(self.splits, self.session.recipe, self.batches, self.session.accelerator)
 
     def fit(self) -> None:
         """Train to the end; a first Ctrl-C or SIGTERM saves and raises TrainingInterrupted."""

@@ -57,14 +57,19 @@ class MaskedPatches(nn.Module):
 
     def forward(self, images: Tensor, chance: Tensor | None = None) -> tuple[Tensor, Tensor]:
         grid = self.net.patch_embed.grid_of(*images.shape[2:])
-        if chance is None:
-            chance = torch.rand(len(images), DRAWS, grid[0] * grid[1], device=images.device)
+        chance = self.chance(images) if chance is None else chance
         places = choose(chance[:, 0])
         how, others = (one.gather(1, places) for one in chance[:, 1:].unbind(1))
         tokens = self.net.forward_features(images, lambda embedded: self.corrupt(embedded, places, how, others))
         seen = tokens[:, self.net.num_prefix_tokens :].gather(1, places[..., None].expand(-1, -1, tokens.shape[2]))
         colours = mean_colours(images * self.std + self.mean, self.net.feature_info[0]["reduction"], grid)
         return self.colour(seen.flatten(0, 1)), colours.gather(1, places).flatten()
+
+    def chance(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Numbers of chance (B, 3, L) for images (B, 3, H, W), on their device; without a generator by the global one there."""
+        rows, cols = self.net.patch_embed.grid_of(*images.shape[2:])
+        device = images.device if generator is None else generator.device
+        return torch.rand(len(images), DRAWS, rows * cols, generator=generator, device=device).to(images.device)
 
     def corrupt(self, embedded: Tensor, places: Tensor, how: Tensor, others: Tensor) -> Tensor:
         """Patch embeddings (B, L, C) with those at `places` (B, K) hidden, swapped or left, as the numbers (B, K) say."""

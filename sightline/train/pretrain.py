@@ -7,13 +7,12 @@ the end differ. Test images are not looked at.
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from sightline.backbones.mode import evaluating
-from sightline.backbones.transformer_net import PatchTransformer
 from sightline.data import ImageSet, Splits, normalise
 from sightline.evaluate import ModelMeta, save_weights
 from sightline.recipes import Recipe
@@ -22,9 +21,9 @@ from sightline.train.begin import build_model, cut_log, plan_run, record_new
 from sightline.train.checkpoint import latest_checkpoint
 from sightline.train.feed import Feed, Part
 from sightline.train.loop import Loop
-from sightline.train.masked_patches import DRAWS, MaskedPatches, colour_loss
+from sightline.train.masked_patches import MaskedPatches, colour_loss
 from sightline.train.memory import peak_memory, reset_peak_memory
-from sightline.train.plan import Batches, check_task
+from sightline.train.plan import check_task
 from sightline.train.processes import alone_in
 from sightline.train.progress import ProgressCallback
 from sightline.train.session import Session
@@ -103,24 +102,23 @@ class MaskedSession(Session):
 class MaskedFeed(Feed):
     """The images of `train` with chance (B, 3, L) in place of their labels, the same however many processes share a batch."""
 
-    def __init__(self, net: PatchTransformer, *options: Any) -> None:
+    def __init__(self, task: MaskedPatches, *options: Any) -> None:
         super().__init__(*options)
-        self.net = net
+        self.task = task
 
     def _group(self, images: Tensor, labels: Tensor, epoch: int, generator: torch.Generator) -> Part:
         images, _ = super()._group(images, labels, epoch, generator)
-        rows, cols = self.net.patch_embed.grid_of(*images.shape[2:])
-        return images, torch.rand(len(images), DRAWS, rows * cols, generator=generator).to(images.device)
+        return images, self.task.chance(images, generator)
 
 
 class MaskedLoop(Loop):
     """The loop of `train`, validated by the colours of corrupted patches."""
 
-    def __init__(
-        self, run: RunFolder, session: Session, splits: Splits, batches: Batches, progress: ProgressCallback | None
-    ) -> None:
-        super().__init__(run, session, splits, batches, progress)
-        self.feed = MaskedFeed(session.model.net, splits, session.recipe, batches, session.accelerator)  # type: ignore[arg-type]
+    def _feed(self) -> Feed:
+        session = self.session
+        return MaskedFeed(
+            cast(MaskedPatches, session.model), self.splits, session.recipe, self.batches, session.accelerator
+        )
 
     def _validate(self) -> Colours | None:  # type: ignore[override] (what the loop reads of it, loss and accuracy, is there)
         recipe, epoch = self.session.recipe, self.session.epoch + 1

@@ -96,7 +96,8 @@ def test_processes_hide_what_one_would():
 
     def parts(rank, world):
         place = SimpleNamespace(process_index=rank, num_processes=world, device=torch.device("cpu"))
-        feed = MaskedFeed(net(), data, recipe, cut_batches(recipe, world, len(data.train)), place)
+        task = MaskedPatches(net(), data.mean, data.std)
+        feed = MaskedFeed(task, data, recipe, cut_batches(recipe, world, len(data.train)), place)
         ((images, chance),) = feed.parts(next(feed.epoch(1, 2)), 1, 2)
         return {image.numpy().tobytes(): one for image, one in zip(images, chance, strict=True)}
 
